@@ -1,0 +1,265 @@
+/*
+ * base/file.c: see file.h. All system calls that touch a path are here.
+ */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static fam_status io_error(fam_error *error, const char *path, const char *what, int code)
+{
+    char reason[128];
+    /* the GNU strerror_r: thread-safe, may return its own constant string */
+    const char *text = strerror_r(code, reason, sizeof reason);
+    fam_status status = code == ENOENT || code == ENOTDIR ? FAM_STATUS_NOT_FOUND
+                        : code == ENOMEM                  ? FAM_STATUS_OUT_OF_MEMORY
+                                                          : FAM_STATUS_IO;
+    return fam_error_set(error, status, "%s: %s: %s", path, what, text);
+}
+
+/* Opens a regular file for reading. O_NONBLOCK keeps a FIFO without a writer from blocking. */
+static fam_status open_regular(int *fd, size_t *size, const char *path, fam_error *error)
+{
+    int opened;
+    do
+        opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    while (opened < 0 && errno == EINTR);
+    if (opened < 0)
+        return io_error(error, path, "cannot open", errno);
+    struct stat st;
+    if (fstat(opened, &st) != 0) {
+        int code = errno;
+        close(opened);
+        return io_error(error, path, "cannot stat", code);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        close(opened);
+        return fam_error_set(error, FAM_STATUS_IO, "%s: found %s, need a regular file", path,
+                             S_ISDIR(st.st_mode) ? "a directory" : "a special file");
+    }
+    *fd = opened;
+    *size = (size_t)st.st_size;
+    return FAM_OK;
+}
+
+fam_status fam_mapping_open(fam_mapping *out, const char *path, fam_error *error)
+{
+    int fd;
+    size_t size;
+    fam_status status = open_regular(&fd, &size, path, error);
+    if (status != FAM_OK)
+        return status;
+    void *data = NULL;
+    if (size > 0) {
+        data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+        if (data == MAP_FAILED) {
+            int code = errno;
+            close(fd);
+            return io_error(error, path, "cannot map", code);
+        }
+    }
+    close(fd);
+    *out = (fam_mapping){.data = data, .size = size};
+    return FAM_OK;
+}
+
+void fam_mapping_close(fam_mapping *mapping)
+{
+    if (mapping->data)
+        munmap((void *)(uintptr_t)mapping->data, mapping->size);
+    *mapping = (fam_mapping){0};
+}
+
+fam_status fam_file_read(uint8_t **out, size_t *size, fam_memory *memory, const char *path, size_t limit,
+                         fam_error *error)
+{
+    int fd = -1;
+    size_t expected = 0, have = 0;
+    uint8_t *data = NULL;
+    fam_status status = open_regular(&fd, &expected, path, error);
+    if (status != FAM_OK)
+        return status;
+    FAM_FAIL_IF(expected > limit, FAM_STATUS_BAD_FORMAT, "%s: size: found %zu bytes, need at most %zu", path, expected,
+                limit);
+    FAM_TRY_ALLOC(data, fam_alloc(memory, expected + 1), path);
+    while (have < expected) {
+        ssize_t got = read(fd, data + have, expected - have);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0) {
+            status = io_error(error, path, "cannot read", errno);
+            goto done;
+        }
+        FAM_FAIL_IF(got == 0, FAM_STATUS_IO, "%s: size: found %zu bytes, need %zu (it shrank while it was read)", path,
+                    have, expected);
+        have += (size_t)got;
+    }
+    data[expected] = '\0';
+    *out = data;
+    *size = expected;
+    data = NULL;
+done:
+    fam_free(memory, data);
+    close(fd);
+    return status;
+}
+
+char *fam_path_join(fam_memory *memory, const char *directory, const char *name)
+{
+    size_t a = strlen(directory), b = strlen(name);
+    bool slash = a > 0 && directory[a - 1] != '/';
+    char *path = fam_alloc(memory, a + b + 2);
+    if (!path)
+        return NULL;
+    snprintf(path, a + b + 2, "%s%s%s", directory, slash ? "/" : "", name);
+    return path;
+}
+
+bool fam_path_is_directory(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool fam_path_exists(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0;
+}
+
+/* ---- replacing a file ------------------------------------------------------------------------------------------- */
+
+struct fam_atomic_file {
+    fam_memory *memory;
+    char *path, *temporary, *directory;
+    int fd;
+};
+
+static void atomic_file_free(fam_atomic_file *file)
+{
+    fam_memory *memory = file->memory;
+    if (file->fd >= 0)
+        close(file->fd);
+    fam_free(memory, file->path);
+    fam_free(memory, file->temporary);
+    fam_free(memory, file->directory);
+    fam_free(memory, file);
+}
+
+/* Refuses to replace what is not a plain file: a link could lead anywhere. */
+static fam_status check_target(const char *path, fam_error *error)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0)
+        return errno == ENOENT ? FAM_OK : io_error(error, path, "cannot stat", errno);
+    if (S_ISREG(st.st_mode))
+        return FAM_OK;
+    return fam_error_set(error, FAM_STATUS_IO, "%s: found %s, need a regular file or nothing", path,
+                         S_ISLNK(st.st_mode)   ? "a symbolic link"
+                         : S_ISDIR(st.st_mode) ? "a directory"
+                                               : "a special file");
+}
+
+fam_status fam_atomic_file_begin(fam_atomic_file **out, fam_memory *memory, const char *path, fam_error *error)
+{
+    fam_atomic_file *file = NULL;
+    fam_status status = check_target(path, error);
+    if (status != FAM_OK)
+        return status;
+    FAM_TRY_ALLOC(file, fam_alloc_zeroed(memory, sizeof *file), path);
+    file->memory = memory;
+    file->fd = -1;
+    size_t length = strlen(path);
+    FAM_TRY_ALLOC(file->path, fam_strdup(memory, path), path);
+    FAM_TRY_ALLOC(file->temporary, fam_alloc(memory, length + 64), path);
+    const char *slash = strrchr(path, '/');
+    FAM_TRY_ALLOC(file->directory,
+                  slash ? fam_strndup(memory, path, slash == path ? 1 : (size_t)(slash - path)) : fam_strdup(memory, "."),
+                  path);
+    for (unsigned number = 0; file->fd < 0; number++) {
+        snprintf(file->temporary, length + 64, "%s.tmp.%ld.%u", path, (long)getpid(), number);
+        file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+        if (file->fd < 0 && errno != EINTR && (errno != EEXIST || number > 1000)) {
+            status = io_error(error, file->temporary, "cannot create", errno);
+            goto done;
+        }
+    }
+    *out = file;
+    file = NULL;
+done:
+    if (file)
+        atomic_file_free(file);
+    return status;
+}
+
+fam_status fam_atomic_file_write(fam_atomic_file *file, const void *data, size_t size, fam_error *error)
+{
+    const uint8_t *next = data;
+    while (size > 0) {
+        ssize_t wrote = write(file->fd, next, size);
+        if (wrote < 0 && errno == EINTR)
+            continue;
+        if (wrote < 0)
+            return io_error(error, file->temporary, "cannot write", errno);
+        next += wrote;
+        size -= (size_t)wrote;
+    }
+    return FAM_OK;
+}
+
+static fam_status sync_directory(const char *path, fam_error *error)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return io_error(error, path, "cannot open", errno);
+    int result = fsync(fd), code = errno;
+    close(fd);
+    if (result != 0 && code != EINVAL && code != EROFS) /* some file systems cannot sync a directory */
+        return io_error(error, path, "cannot sync", code);
+    return FAM_OK;
+}
+
+fam_status fam_atomic_file_commit(fam_atomic_file *file, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    bool renamed = false;
+    int result;
+    do
+        result = fsync(file->fd);
+    while (result != 0 && errno == EINTR);
+    if (result != 0) {
+        status = io_error(error, file->temporary, "cannot sync", errno);
+        goto done;
+    }
+    result = close(file->fd);
+    file->fd = -1;
+    if (result != 0 && errno != EINTR) {
+        status = io_error(error, file->temporary, "cannot close", errno);
+        goto done;
+    }
+    if (rename(file->temporary, file->path) != 0) {
+        status = io_error(error, file->path, "cannot replace", errno);
+        goto done;
+    }
+    renamed = true;
+    FAM_TRY(sync_directory(file->directory, error));
+done:
+    if (!renamed)
+        unlink(file->temporary);
+    atomic_file_free(file);
+    return status;
+}
+
+void fam_atomic_file_abort(fam_atomic_file *file)
+{
+    if (!file)
+        return;
+    unlink(file->temporary);
+    atomic_file_free(file);
+}

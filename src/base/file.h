@@ -1,0 +1,45 @@
+/*
+ * base/file.h: whole files, mapped or read, and files that are replaced at once or not at all.
+ *
+ * Errors name the path. Only regular files are opened for mapping and reading (a directory, FIFO or device is refused at
+ * once, without blocking).
+ */
+#ifndef FAM_BASE_FILE_H
+#define FAM_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/memory.h"
+
+/* A file mapped read-only. If another process shortens the file, touching what is gone raises SIGBUS: a program that
+ * wants a clean message installs a handler (fam does). */
+typedef struct fam_mapping {
+    const uint8_t *data; /* NULL when size is 0 */
+    size_t size;
+} fam_mapping;
+
+fam_status fam_mapping_open(fam_mapping *out, const char *path, fam_error *error);
+void fam_mapping_close(fam_mapping *mapping);
+
+/* Reads a whole regular file of at most `limit` bytes; *out is NUL-terminated (the NUL is not counted) and is released
+ * with fam_free. Larger: FAM_STATUS_BAD_FORMAT. */
+fam_status fam_file_read(uint8_t **out, size_t *size, fam_memory *memory, const char *path, size_t limit,
+                         fam_error *error);
+
+/* directory + "/" + name, released with fam_free; NULL when memory is short. */
+char *fam_path_join(fam_memory *memory, const char *directory, const char *name);
+bool fam_path_is_directory(const char *path);
+bool fam_path_exists(const char *path); /* any kind of file, also a dangling link */
+
+/* Replacing a file atomically: begin makes `<path>.tmp.<pid>.<n>` beside it, write appends, commit syncs the file, renames it and syncs
+ * the directory; abort (or a failed commit) removes the temporary file. The old file is whole until the rename. A path
+ * that is a symbolic link, or anything but a regular file, is refused. */
+typedef struct fam_atomic_file fam_atomic_file;
+fam_status fam_atomic_file_begin(fam_atomic_file **out, fam_memory *memory, const char *path, fam_error *error);
+fam_status fam_atomic_file_write(fam_atomic_file *file, const void *data, size_t size, fam_error *error);
+fam_status fam_atomic_file_commit(fam_atomic_file *file, fam_error *error); /* frees `file`, whatever happens */
+void fam_atomic_file_abort(fam_atomic_file *file);                         /* NULL is allowed */
+
+#endif
