@@ -28,18 +28,21 @@ typedef struct fam_cpu_gemv_kernel {
 
 /* ---- attention (attention_*.c) -------------------------------------------------------------------------------------- */
 
-/* All queries of one job for one key/value head and the H/G query heads that share it, for queries [begin, end).
- * scratch: at most FAM_ATTENTION_SCRATCH_MAX bytes, 64-byte aligned. */
-typedef void fam_cpu_attention(const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head,
-                               int64_t begin, int64_t end, void *scratch);
+/* The queries of a job and the H/G query heads that share a key/value head make rows: row = query * (H/G) + head in group.
+ * scratch: 64-byte aligned, scratch_bytes(shape) long, at most FAM_ATTENTION_SCRATCH_MAX. D is even and at most
+ * FAM_CPU_ATTENTION_HEAD_DIM_MAX; H/G is any. Nothing depends on what the scratch held before. */
+enum { FAM_CPU_ATTENTION_HEAD_DIM_MAX = 512 };
 
 typedef struct fam_cpu_attention_kernel {
-    fam_cpu_attention *run;
-    int64_t tile; /* queries that one call should take */
+    /* Rows [row_begin, row_end) of one key/value head, at most rows(shape) of them. */
+    void (*run)(const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head, int64_t row_begin,
+                int64_t row_end, void *scratch);
+    int64_t (*rows)(const fam_attention_shape *shape); /* how many rows one call should take */
     size_t (*scratch_bytes)(const fam_attention_shape *shape);
-    /* One query over a part of its keys (decoding over long ranges, split among threads): keys [key_begin, key_end) of
-     * the ranges laid end to end. Writes for each query head of the group: maximum, sum of exponentials, and the
-     * unnormalised output, as [H/G][2 + D] float32. */
+    /* One query over a part of its keys (decoding, split among threads): keys [key_begin, key_end), key_begin < key_end,
+     * of those that the query sees, the ranges laid end to end. Writes for each head of the group: the greatest exponent
+     * m = max(score * scale * log2 e), the sum of 2^(exponent - m), and the same sum weighted with the values:
+     * [H/G][2 + D] float32. */
     void (*partial)(float *out, const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head,
                     int64_t query, int64_t key_begin, int64_t key_end, void *scratch);
 } fam_cpu_attention_kernel;
