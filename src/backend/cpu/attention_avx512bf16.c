@@ -147,10 +147,11 @@ static void run(const fam_attention_job *job, const fam_attention_shape *shape, 
     attend_rows(job, shape, kv_head, row_begin, row_end, scratch, FAM_DTYPE_BF16);
 }
 
-static void partial(float *out, const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head,
-                    int64_t query, int64_t key_begin, int64_t key_end, void *scratch)
+void fam_cpu_attention_partial_bf16(float *out, const fam_attention_job *job, const fam_attention_shape *shape,
+                                    int64_t kv_head, int64_t query, int64_t key_begin, int64_t key_end, void *scratch)
 {
     attend_one(out, job, shape, kv_head, query, key_begin, key_end, scratch, FAM_DTYPE_BF16);
 }
 
-const fam_cpu_attention_kernel fam_cpu_attention_bf16_avx512bf16 = {run, rows, scratch_bytes, partial};
+const fam_cpu_attention_kernel fam_cpu_attention_bf16_avx512bf16 = {run, rows, scratch_bytes,
+                                                                   fam_cpu_attention_partial_bf16};
