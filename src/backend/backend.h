@@ -17,9 +17,8 @@
 
 #include "base/memory.h"
 #include "base/pool.h"
+#include "fam/modes.h"
 #include "format/tensor.h"
-
-typedef enum fam_dtype { FAM_DTYPE_F32, FAM_DTYPE_BF16 } fam_dtype;
 
 static inline size_t fam_dtype_bytes(fam_dtype dtype)
 {
