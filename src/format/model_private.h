@@ -103,14 +103,17 @@ struct fam_checkpoint {
     bool permuted;
     fam_tensor *tensors; /* the model's order; their names lie in `names` */
     const fam_tensor **by_name;
-    int64_t count, capacity;
+    int64_t count;
     char *names;
-    size_t names_used, names_size;
+    size_t names_used;
     fam_safetensors **files; /* of a directory */
     int64_t file_count;
     fam_gguf *gguf;
     float *rope_factors;
 };
+
+/* Longer than any name that is built from a role. */
+enum { FAM_ROLE_NAME_SIZE = 96 };
 
 /* What a container has under a name. */
 typedef struct fam_found {
@@ -133,6 +136,24 @@ const char *fam_shape_words(int n_dims, const int64_t *shape, char buffer[FAM_SH
 
 fam_status fam_hf_directory_open(fam_checkpoint *checkpoint, const fam_checkpoint_options *options, fam_error *error);
 fam_status fam_gguf_model_open(fam_checkpoint *checkpoint, const fam_checkpoint_options *options, fam_error *error);
+
+/* ---- adapter_config.json (adapter_config.c) -------------------------------------------------------------------------- */
+
+/* What of it counts. `object` owns the rest; release it with json_decref. */
+typedef struct fam_peft_config {
+    json_t *object;
+    int64_t rank;
+    double scale;
+    json_t *targets; /* target_modules where it is a list, else NULL */
+} fam_peft_config;
+fam_status fam_peft_config_parse(fam_peft_config *out, const char *name, const char *text, size_t size,
+                                 fam_error *error);
+
+/* ---- fingerprints (fingerprint.c) ----------------------------------------------------------------------------------- */
+
+/* Adds bytes, or a tensor's name, type and shape, to a hash that began as zeros. */
+void fam_hash_add(uint8_t hash[16], const void *data, size_t size);
+void fam_hash_add_tensor_head(uint8_t hash[16], const fam_tensor *tensor);
 
 /* What to do about a path that is not there, which may be a hub's name: FAM_STATUS_NOT_FOUND. */
 fam_status fam_path_not_found(const char *path, const char *what, fam_error *error);
