@@ -15,7 +15,7 @@
 /* ---- one-row products (gemv_*.c) ---------------------------------------------------------------------------------- */
 
 /* out [rows] = W [rows, columns] x. `w` points to the first row, rows follow each other without padding. `x` is what the
- * type's `prepare` made of the activations. */
+ * type's `prepare` made of the activations, 64-byte aligned. */
 typedef void fam_cpu_gemv(float *out, const void *w, const void *x, int64_t rows, int64_t columns);
 /* Turns one row of activations (float32 or bfloat16 bits, as the backend's dtype says) into what the gemv reads. */
 typedef void fam_cpu_gemv_prepare(void *prepared, const void *activations, int64_t columns);
@@ -59,6 +59,9 @@ typedef struct fam_cpu_kernels {
     /* One head of one row: out [D] activations. cos NULL: conversion only. */
     void (*rope)(void *out, const float *x, const float *cos, const float *sin, int64_t head_dim);
     void (*to_activations)(void *out, const float *x, int64_t count);
+    void (*add)(float *out, const float *x, int64_t count); /* out += x */
+    double (*mean_square)(const float *x, int64_t count);
+    void (*scale)(float *x, float factor, int64_t count);
 } fam_cpu_kernels;
 
 /* Fills the table with the best versions for `dtype` at or below `isa`. */
