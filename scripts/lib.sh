@@ -1,5 +1,5 @@
-# scripts/stages.sh: the stages of the tests and their sums, sourced by test.sh, fuzz.sh and mutation.sh from the project root.
-# Each stage_NAME builds in build/NAME (gcc: in build/ itself), prints as it goes and adds to the counters.
+# scripts/lib.sh: what the test scripts share: counters, builds, running test programs side by side. Sourced from the
+# project root; it knows no stage.
 # shellcheck shell=bash
 
 jobs=${FAM_TEST_JOBS:-2}
@@ -30,21 +30,22 @@ skip() {
     note_skip "$1"
 }
 
-# build_tree FOLDER [CMAKE OPTION ...]: configures and builds all, or says why not.
+# build_tree FOLDER SOURCE TARGETS [CMAKE OPTION ...]: configures and builds, or says why not.
 build_tree() {
-    local folder=$1 fresh=()
-    shift
+    local folder=$1 source=$2 targets=$3 fresh=()
+    shift 3
     [ -e "$folder/CMakeCache.txt" ] || fresh=("${generator[@]}")
     mkdir -p "$folder"
-    if ! cmake -S . -B "$folder" "${fresh[@]}" -DFAM_WERROR=ON "$@" >"$folder/configure.log" 2>&1; then
+    if ! cmake -S "$source" -B "$folder" "${fresh[@]}" "$@" >"$folder/configure.log" 2>&1; then
         cat "$folder/configure.log"
         fail "configure $folder"
         return 1
     fi
     local built=$SECONDS
-    if ! cmake --build "$folder" -j "$jobs" >"$folder/build.log" 2>&1; then
+    # shellcheck disable=SC2086  # targets are words
+    if ! cmake --build "$folder" -j "$jobs" --target $targets >"$folder/build.log" 2>&1; then
         grep -E -A 12 'FAILED|error|Error' "$folder/build.log" | head -n 80
-        fail "build $folder ($folder/build.log)"
+        fail "build $folder (the log is $folder/build.log)"
         return 1
     fi
     echo "built $folder in $((SECONDS - built)) s"
@@ -60,13 +61,15 @@ add_up() {
     fi
     read -r p _ f _ s _ <<<"$line"
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    while read -r _ what _; do failures+="$name: $what"$'\n'; done < <(grep '^FAIL ' "$log")
-    while read -r _ what _; do skips+="$name: $what"$'\n'; done < <(grep '^SKIP ' "$log")
+    failures+=$(grep '^FAIL ' "$log" | tr -s ' ' | sed "s|^FAIL |$name: |")$'\n'
+    skips+=$(grep '^SKIP ' "$log" | tr -s ' ' | sed "s|^SKIP |$name: |")$'\n'
     [ "$status" -eq 0 ] || [ "$f" -gt 0 ] || fail "$name: ended with status $status though no case failed"
 }
 
-# run_logged LABEL LOG COMMAND ...: runs it in the background with its output in LOG, at most $jobs at a time.
+# run_logged LABEL LOG COMMAND ...: runs it in the background with its output in LOG, at most $jobs at a time. When it ends,
+# `$collector LABEL LOG STATUS` shows and counts it.
 declare -A running=()
+collector=show_tests
 run_logged() {
     local label=$1 log=$2
     shift 2
@@ -84,7 +87,7 @@ collect_one() {
     IFS='|' read -r label log since <<<"${running[$pid]}"
     unset "running[$pid]"
     printf -- '-- %s (%d s)\n' "$label" $((SECONDS - since))
-    "${collect:-show_tests}" "$label" "$log" "$status"
+    "$collector" "$label" "$log" "$status"
 }
 
 collect_all() {
@@ -96,11 +99,11 @@ show_tests() {
     add_up "$1" "$2" "$3"
 }
 
-# run_tests FOLDER [PATTERN]: all test programs of a build, longest name of a kind first come first served.
+# run_tests FOLDER: all test programs of a build.
 run_tests() {
-    local folder=$1 pattern=${2:-test_*} program found=
+    local folder=$1 program found=
     mkdir -p "$folder/logs"
-    for program in "$folder"/tests/$pattern; do
+    for program in "$folder"/tests/test_*; do
         if [ ! -f "$program" ] || [ ! -x "$program" ]; then continue; fi
         found=1
         run_logged "$program" "$folder/logs/$(basename "$program").log" "$program"
@@ -110,9 +113,18 @@ run_tests() {
 }
 
 list() {
-    [ -n "$2" ] || return
+    grep -q . <<<"$2" || return
     echo "$1:"
     while read -r line; do [ -z "$line" ] || echo "    $line"; done <<<"$2"
+}
+
+# run_counted NAME LOG COMMAND ...: a script that prints case lines and counts as test programs do.
+run_counted() {
+    local name=$1 log=$2
+    shift 2
+    mkdir -p "$(dirname "$log")"
+    "$@" 2>&1 </dev/null | tee "$log"
+    add_up "$name" "$log" "${PIPESTATUS[0]}"
 }
 
 # summary STARTED: the sums, and the end of the script.
@@ -125,34 +137,4 @@ summary() {
     echo "$passed passed, $failed failed, $skipped skipped"
     [ "$failed" -eq 0 ] || exit 1
     exit 0
-}
-
-stage_gcc() {
-    build_tree build && run_tests build
-}
-
-# Another compiler: its warnings, and the tests that need no model (arithmetic must not depend on who compiled it).
-stage_clang() {
-    if ! command -v clang >/dev/null; then
-        skip 'clang: not installed, its build was not tried'
-        return
-    fi
-    build_tree build/clang -DCMAKE_C_COMPILER=clang && run_tests build/clang
-}
-
-stage_sanitize() {
-    build_tree build/sanitize -DFAM_SANITIZE=address,undefined -DCMAKE_C_FLAGS_RELWITHDEBINFO='-O1 -g' || return
-    run_tests build/sanitize
-}
-
-stage_fuzz() {
-    skip 'fuzz: no targets'
-}
-
-stage_install() {
-    :
-}
-
-stage_mutation() {
-    :
 }
