@@ -30,6 +30,13 @@ typedef enum fam_positions {
     FAM_POSITIONS_FLOAT /* equally spaced strictly between that block and the next */
 } fam_positions;
 
+/* Arithmetic: what activations, keys and values are held in between operators. The state and the residual stream are
+ * float32 under both. */
+typedef enum fam_dtype { FAM_DTYPE_F32, FAM_DTYPE_BF16 } fam_dtype;
+
+/* In an option of type int or int64_t: not set, take what the model or the library says. */
+#define FAM_AUTO (-1)
+
 #ifdef __cplusplus
 }
 #endif

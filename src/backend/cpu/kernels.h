@@ -1,0 +1,75 @@
+/*
+ * backend/cpu/kernels.h: the table of inner kernels, and how a set is chosen for an instruction set level.
+ *
+ * A kernel works on one thread's share and knows no threads. Each has a portable version, the reference of the tests;
+ * fam_cpu_kernels_select fills a table with the best version at or below a level.
+ */
+#ifndef FAM_BACKEND_CPU_KERNELS_H
+#define FAM_BACKEND_CPU_KERNELS_H
+
+#include <stdint.h>
+
+#include "backend/backend.h"
+#include "backend/cpu/features.h"
+
+/* ---- one-row products (gemv_*.c) ---------------------------------------------------------------------------------- */
+
+/* out [rows] = W [rows, columns] x. `w` points to the first row, rows follow each other without padding. `x` is what the
+ * type's `prepare` made of the activations, 64-byte aligned. */
+typedef void fam_cpu_gemv(float *out, const void *w, const void *x, int64_t rows, int64_t columns);
+/* Turns one row of activations (float32 or bfloat16 bits, as the backend's dtype says) into what the gemv reads. */
+typedef void fam_cpu_gemv_prepare(void *prepared, const void *activations, int64_t columns);
+
+typedef struct fam_cpu_gemv_kernel {
+    fam_cpu_gemv *run;
+    fam_cpu_gemv_prepare *prepare;
+    size_t (*prepared_bytes)(int64_t columns);
+} fam_cpu_gemv_kernel;
+
+/* ---- attention (attention_*.c) -------------------------------------------------------------------------------------- */
+
+/* The queries of a job and the H/G query heads that share a key/value head make rows: row = query * (H/G) + head in group.
+ * scratch: 64-byte aligned, scratch_bytes(shape) long, at most FAM_ATTENTION_SCRATCH_MAX. D is even and at most
+ * FAM_CPU_ATTENTION_HEAD_DIM_MAX; H/G is any. Nothing depends on what the scratch held before. */
+enum { FAM_CPU_ATTENTION_HEAD_DIM_MAX = 512 };
+
+typedef struct fam_cpu_attention_kernel {
+    /* Rows [row_begin, row_end) of one key/value head, at most rows(shape) of them. */
+    void (*run)(const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head, int64_t row_begin,
+                int64_t row_end, void *scratch);
+    int64_t (*rows)(const fam_attention_shape *shape); /* how many rows one call should take */
+    size_t (*scratch_bytes)(const fam_attention_shape *shape);
+    /* One query over a part of its keys (decoding, split among threads): keys [key_begin, key_end), key_begin < key_end,
+     * of those that the query sees, the ranges laid end to end. Writes for each head of the group: the greatest exponent
+     * m = max(score * scale * log2 e), the sum of 2^(exponent - m), and the same sum weighted with the values:
+     * [H/G][2 + D] float32. */
+    void (*partial)(float *out, const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head,
+                    int64_t query, int64_t key_begin, int64_t key_end, void *scratch);
+} fam_cpu_attention_kernel;
+
+/* ---- rows (rows_*.c): see the operators of the same names in backend.h; one row a call -------------------------------- */
+
+typedef struct fam_cpu_kernels {
+    fam_cpu_isa isa;
+    fam_dtype dtype;
+    fam_cpu_gemv_kernel gemv[FAM_TYPE_COUNT];
+    fam_cpu_attention_kernel attention;
+    void (*rms_norm)(void *out, const float *x, const float *gain, double eps, int64_t width);
+    void (*silu_multiply)(void *out, const float *gate, const float *up, int64_t width);
+    /* One head of one row: out [D] activations. cos NULL: conversion only. */
+    void (*rope)(void *out, const float *x, const float *cos, const float *sin, int64_t head_dim);
+    void (*to_activations)(void *out, const float *x, int64_t count);
+    void (*add)(float *out, const float *x, int64_t count); /* out += x */
+    double (*mean_square)(const float *x, int64_t count);
+    void (*scale)(float *x, float factor, int64_t count);
+} fam_cpu_kernels;
+
+/* Fills the table with the best versions for `dtype` at or below `isa`. */
+void fam_cpu_kernels_select(fam_cpu_kernels *out, fam_cpu_isa isa, fam_dtype dtype);
+
+/* The parts of it, one function a file family; each fills its own members. */
+void fam_cpu_select_gemv(fam_cpu_kernels *out, fam_cpu_isa isa, fam_dtype dtype);
+void fam_cpu_select_attention(fam_cpu_kernels *out, fam_cpu_isa isa, fam_dtype dtype);
+void fam_cpu_select_rows(fam_cpu_kernels *out, fam_cpu_isa isa, fam_dtype dtype);
+
+#endif
