@@ -29,14 +29,26 @@ typedef enum fam_type {
         FAM_TYPE_COUNT
 } fam_type;
 
+/* All functions here are pure and thread-safe. `type` is below FAM_TYPE_COUNT, but for fam_type_name, which knows
+ * "unknown". */
 const char *fam_type_name(fam_type type);
 int64_t fam_type_block_elements(fam_type type);
 size_t fam_type_block_bytes(fam_type type);
 
-/* Bytes of `elements` consecutive elements (a multiple of the block); false on overflow or a broken block. */
+/* The type that a GGUF file means by `gguf_id`; false, and *out untouched, if it is none of the list. */
+bool fam_type_from_gguf(fam_type *out, uint32_t gguf_id);
+uint32_t fam_type_gguf_id(fam_type type);
+/* What ggml calls a type id, supported here or not ("IQ4_NL", "Q4_2 (removed from ggml)"); NULL if it has no name. */
+const char *fam_gguf_id_name(uint32_t gguf_id);
+/* The names of the list, for messages: "F32 F16 BF16 ...". */
+const char *fam_type_names(void);
+
+/* Bytes of `elements` consecutive elements (a multiple of the block); false, and *out untouched, on overflow, a broken
+ * block or a negative number. */
 bool fam_type_row_bytes(size_t *out, fam_type type, int64_t elements);
 
-/* out [elements] float32 = the values of one run of blocks; elements is a multiple of the type's block. */
+/* out [elements] float32 = the values of one run of blocks; elements is a multiple of the type's block. `data` may be
+ * unaligned. A NaN stays a NaN, of any payload; everything else is exact to the bit, infinities too. */
 void fam_type_dequantize(float *out, const void *data, fam_type type, int64_t elements);
 
 enum { FAM_TENSOR_DIMS_MAX = 4 };
