@@ -42,8 +42,6 @@ fam_status fam_options_copy(void *into, size_t size, const void *from, size_t fr
 /* ---- settings ----------------------------------------------------------------------------------------------------- */
 
 enum { DEFAULT_BLOCK_SIZE = 1024, DEFAULT_WINDOW = 1024 };
-#define LENGTH_MAX ((int64_t)1 << 31)
-#define SEGMENTS_MAX ((int64_t)1 << 20)
 
 static fam_status check_option(const char *name, int64_t value, int64_t low, int64_t high, fam_error *error)
 {
@@ -59,10 +57,10 @@ static fam_status check_options(const fam_engine_options *o, fam_error *error)
     FAM_TRY(check_option("mode", o->mode, 0, FAM_MODE_FAM, error));
     FAM_TRY(check_option("state_norm", o->state_norm, 0, FAM_STATE_NORM_RMS_INIT, error));
     FAM_TRY(check_option("fam_positions", o->fam_positions, 0, FAM_POSITIONS_FLOAT, error));
-    FAM_TRY(check_option("block_size", o->block_size, 1, LENGTH_MAX, error));
-    FAM_TRY(check_option("memory_segments", o->memory_segments, 0, SEGMENTS_MAX, error));
-    FAM_TRY(check_option("fam_length", o->fam_length, 1, LENGTH_MAX, error));
-    FAM_TRY(check_option("window", o->window, 1, LENGTH_MAX, error));
+    FAM_TRY(check_option("block_size", o->block_size, 1, FAM_SETTING_LENGTH_MAX, error));
+    FAM_TRY(check_option("memory_segments", o->memory_segments, 0, FAM_MEMORY_SEGMENTS_MAX, error));
+    FAM_TRY(check_option("fam_length", o->fam_length, 1, FAM_SETTING_LENGTH_MAX, error));
+    FAM_TRY(check_option("window", o->window, 1, FAM_SETTING_LENGTH_MAX, error));
     FAM_TRY(check_option("context", o->context, 1, FAM_POSITION_MAX, error));
     FAM_TRY(check_option("dtype", o->dtype, 0, FAM_DTYPE_BF16, error));
     FAM_TRY(check_option("threads", o->threads, 1, FAM_POOL_THREADS_MAX, error));
@@ -246,7 +244,7 @@ void fam_engine_free(fam_engine *engine)
 {
     if (!engine)
         return;
-    fam_close_tokenizer(engine->tokenizer);
+    fam_close_engine_tokenizer(engine->tokenizer);
     fam_model_free(engine->model);
     if (engine->backend)
         engine->backend->ops->free_backend(engine->backend);
