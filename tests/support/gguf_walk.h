@@ -77,7 +77,6 @@ static inline uint64_t gguf_walk(const fam_gguf *gguf)
     return sum;
 }
 
-<<<<<<< HEAD
 /* Parses an exact-size copy of the bytes (so that a sanitizer sees a byte too many) under the name "test.gguf", walks
  * it into *sum (NULL: not) and frees it; aborts if memory is kept. */
 static inline fam_status gguf_parse_copy(const uint8_t *data, size_t size, uint64_t *sum, fam_error *error)
@@ -101,6 +100,4 @@ static inline fam_status gguf_parse_copy(const uint8_t *data, size_t size, uint6
     return status;
 }
 
-=======
->>>>>>> cpu
 #endif
