@@ -16,8 +16,11 @@ void fam_cpu_select_gemv(fam_cpu_kernels *out, fam_cpu_isa isa, fam_dtype dtype)
 
 void fam_cpu_select_rows(fam_cpu_kernels *out, fam_cpu_isa isa, fam_dtype dtype)
 {
-    (void)isa;
     fam_cpu_rows_portable(out, dtype);
+    if (isa >= FAM_CPU_AVX2)
+        fam_cpu_rows_avx2(out, dtype);
+    if (isa >= FAM_CPU_AVX512)
+        fam_cpu_rows_avx512(out, dtype);
 }
 
 void fam_cpu_kernels_select(fam_cpu_kernels *out, fam_cpu_isa isa, fam_dtype dtype)
