@@ -29,7 +29,7 @@ stage_clang() {
 }
 
 stage_sanitize() {
-    build_tree build/sanitize . all -DFAM_SANITIZE=address,undefined -DCMAKE_C_FLAGS_RELWITHDEBINFO='-O1 -g' || return
+    build_tree build/sanitize . all -DFAM_SANITIZE=address,undefined || return
     run_tests build/sanitize
 }
 
