@@ -26,10 +26,9 @@ header() { sed -n "/^--- /q; s/^# $1: *//p" "$2" | head -n 1; }
 # A tree that an interrupted run left broken is thrown away, with the objects that were made from it.
 if [ -e "$work/broken" ]; then rm -rf "$work"; fi
 rm -rf "$tree"
-mkdir -p "$tree/build" "$work/logs"
-git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
-    [ ! -e "$file" ] || printf '%s\0' "$file"
-done | tar --null -T - -cf - | tar -C "$tree" -xf - || exit 1
+mkdir -p "$tree" "$work/logs"
+tar --exclude=./build --exclude='./build-*' --exclude=./.git -cf - . | tar -C "$tree" -xf - || exit 1
+mkdir -p "$tree/build"
 ln -sfn "$root/build/downloads" "$tree/build/downloads"
 
 # run_case PROGRAM CASE: 0 green, 77 skipped, else red. A case that hangs is red too.

@@ -48,7 +48,8 @@ FAM_API fam_status fam_encoder_create(fam_encoder **out, const fam_tokenizer *to
                                       fam_error *error);
 FAM_API void fam_encoder_free(fam_encoder *encoder); /* NULL is allowed */
 /* Pieces of any size; the ids are those of the whole text, wherever it is cut. finish emits what was held back, and the
- * encoder is then ready for another text. Broken UTF-8 goes through byte by byte. */
+ * encoder is then ready for another text. Broken UTF-8 goes through byte by byte. Memory: about the longest word. After a
+ * failure or a stop by the sink the encoder repeats that status and can only be freed. */
 FAM_API fam_status fam_encoder_feed(fam_encoder *encoder, const char *text, size_t size, fam_token_sink *sink,
                                     void *context, fam_error *error);
 FAM_API fam_status fam_encoder_finish(fam_encoder *encoder, fam_token_sink *sink, void *context, fam_error *error);
@@ -81,9 +82,10 @@ typedef struct fam_message {
 /* Renders messages with the model's own chat template (template_name NULL) or a built-in one ("chatml") and gives their
  * ids to the sink. Text of special tokens inside a message is text. An unknown template: FAM_STATUS_UNSUPPORTED. BOS is
  * part of the result if the template has it.
- * first_message: how many of the messages were rendered before (a conversation that goes on): only those from there on
- * are given, exactly as they stand in the rendering of the whole. add_generation_prompt: end with the assistant's
- * opening. */
+ * first_message: how many of the messages the model has seen (a conversation that goes on): only those from there on are
+ * given, exactly as they stand in the rendering of the whole. If the last one seen is the assistant's, it is taken to
+ * have been generated, with its end token but without what the template puts behind that: this then comes first.
+ * add_generation_prompt: end with the assistant's opening. */
 FAM_API fam_status fam_chat_encode(const fam_tokenizer *tokenizer, const char *template_name,
                                    const fam_message *messages, size_t count, size_t first_message,
                                    bool add_generation_prompt, fam_token_sink *sink, void *context, fam_error *error);

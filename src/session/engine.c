@@ -244,7 +244,7 @@ void fam_engine_free(fam_engine *engine)
 {
     if (!engine)
         return;
-    fam_close_engine_tokenizer(engine->tokenizer);
+    fam_tokenizer_free(engine->tokenizer);
     fam_model_free(engine->model);
     if (engine->backend)
         engine->backend->ops->free_backend(engine->backend);

@@ -12,7 +12,6 @@
 fam_status fam_open_engine_tokenizer(fam_tokenizer **out, fam_memory *memory, const fam_checkpoint *checkpoint,
                                      void (*warn)(void *context, const char *line), void *warn_context,
                                      fam_error *error);
-void fam_close_engine_tokenizer(fam_tokenizer *tokenizer); /* NULL is allowed */
 
 /* Binds a session to it; all zero for NULL. */
 void fam_tokenizer_fingerprint_bytes(const fam_tokenizer *tokenizer, uint8_t out[16]);

@@ -87,7 +87,8 @@ static inline fam_status gguf_parse_copy(const uint8_t *data, size_t size, uint6
     uint8_t *copy = malloc(size ? size : 1);
     if (!copy)
         abort();
-    memcpy(copy, data, size);
+    if (size > 0)
+        memcpy(copy, data, size);
     fam_status status = fam_gguf_parse(&gguf, &memory, "test.gguf", copy, size, NULL, NULL, error);
     if ((status == FAM_OK) != (gguf != NULL))
         abort();

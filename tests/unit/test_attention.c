@@ -20,6 +20,10 @@ typedef struct version {
 static const version VERSIONS[] = {
     {"portable f32", &fam_cpu_attention_f32_portable, FAM_CPU_PORTABLE, FAM_DTYPE_F32},
     {"portable bf16", &fam_cpu_attention_bf16_portable, FAM_CPU_PORTABLE, FAM_DTYPE_BF16},
+    {"avx2 f32", &fam_cpu_attention_f32_avx2, FAM_CPU_AVX2, FAM_DTYPE_F32},
+    {"avx2 bf16", &fam_cpu_attention_bf16_avx2, FAM_CPU_AVX2, FAM_DTYPE_BF16},
+    {"avx512 f32", &fam_cpu_attention_f32_avx512, FAM_CPU_AVX512, FAM_DTYPE_F32},
+    {"avx512 bf16", &fam_cpu_attention_bf16_avx512, FAM_CPU_AVX512, FAM_DTYPE_BF16},
 };
 enum { VERSION_COUNT = sizeof VERSIONS / sizeof *VERSIONS };
 

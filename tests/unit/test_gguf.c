@@ -158,6 +158,33 @@ static void typed_access_refuses_what_does_not_fit(void **state)
     gguf_bytes_free(&file);
 }
 
+static void negative_integers_of_every_width_are_seen_as_such(void **state)
+{
+    (void)state;
+    gguf_writer w;
+    gguf_writer_begin(&w);
+    gguf_writer_i8(&w, "i8", -1);
+    gguf_writer_i16(&w, "i16", -2);
+    gguf_writer_i32(&w, "i32", -3);
+    gguf_writer_i64(&w, "i64", INT64_MIN);
+    gguf_bytes file = gguf_writer_finish(&w);
+    fam_memory memory;
+    fam_gguf *gguf = NULL;
+    fam_error error;
+    fam_memory_init(&memory);
+    assert_int_equal(fam_gguf_parse(&gguf, &memory, NAME, file.data, file.size, NULL, NULL, &error), FAM_OK);
+    const char *keys[] = {"i8", "i16", "i32", "i64"};
+    const char *texts[] = {"found -1,", "found -2,", "found -3,", "found -9223372036854775808,"};
+    for (size_t i = 0; i < 4; i++) {
+        int64_t integer = 7;
+        assert_int_equal(fam_gguf_get_i64(gguf, keys[i], true, &integer, &error), FAM_STATUS_BAD_FORMAT);
+        assert_int_equal(integer, 7);
+        assert_non_null(strstr(error.message, texts[i]));
+    }
+    fam_gguf_free(gguf);
+    gguf_bytes_free(&file);
+}
+
 static void tensors_have_shapes_outermost_first_and_their_data(void **state)
 {
     (void)state;
@@ -292,6 +319,19 @@ static void only_regular_files_are_opened(void **state) /* G34 */
     assert_int_equal(memory.bytes, 0);
 }
 
+/* Whether the process has a mapping of the file. */
+static bool is_mapped(const char *path)
+{
+    char line[4096];
+    bool found = false;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps))
+        found = found || strstr(line, path);
+    fclose(maps);
+    return found;
+}
+
 static void a_file_on_disk_reads_as_its_bytes_do(void **state)
 {
     (void)state;
@@ -307,10 +347,18 @@ static void a_file_on_disk_reads_as_its_bytes_do(void **state)
     assert_int_equal(gguf_parse_copy(file.data, file.size, &want, NULL), FAM_OK);
     fam_memory_init(&memory);
     assert_int_equal(fam_gguf_open(&gguf, &memory, path, NULL, NULL, &error), FAM_OK);
-    unlink(path);
+    assert_true(is_mapped(path));
     assert_int_equal(gguf_walk(gguf), want);
     assert_string_equal(fam_gguf_path(gguf), path);
     fam_gguf_free(gguf);
+    assert_false(is_mapped(path));
+    assert_int_equal(truncate(path, (off_t)file.size - 1), 0);
+    gguf = NULL;
+    assert_int_equal(fam_gguf_open(&gguf, &memory, path, NULL, NULL, &error), FAM_STATUS_BAD_FORMAT);
+    assert_null(gguf);
+    assert_false(is_mapped(path));
+    assert_int_equal(memory.bytes, 0);
+    unlink(path);
     fam_gguf_free(NULL);
     gguf_bytes_free(&file);
 }
@@ -402,6 +450,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(keys_of_every_type_are_read),
     cmocka_unit_test(arrays_are_walked_and_typed),
     cmocka_unit_test(typed_access_refuses_what_does_not_fit),
+    cmocka_unit_test(negative_integers_of_every_width_are_seen_as_such),
     cmocka_unit_test(tensors_have_shapes_outermost_first_and_their_data),
     cmocka_unit_test(version_2_reads_as_version_3_does),
     cmocka_unit_test(a_file_without_keys_and_tensors_is_a_file),

@@ -8,6 +8,7 @@
 #define FAM_BACKEND_CPU_ATTENTION_H
 
 #include <float.h>
+#include <string.h>
 
 #include "base/float16.h"
 #include "backend/cpu/internal.h"

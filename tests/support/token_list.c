@@ -1,0 +1,29 @@
+#include "token_list.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool token_list_sink(void *context, const int32_t *ids, size_t count)
+{
+    token_list *list = context;
+    if (list->capacity - list->count < count) {
+        list->capacity = 2 * list->capacity + count + 64;
+        list->ids = realloc(list->ids, list->capacity * sizeof *list->ids);
+        if (!list->ids)
+            abort();
+    }
+    memcpy(list->ids + list->count, ids, count * sizeof *ids);
+    list->count += count;
+    return true;
+}
+
+bool token_list_equal(const token_list *a, const token_list *b)
+{
+    return a->count == b->count && (a->count == 0 || memcmp(a->ids, b->ids, a->count * sizeof *a->ids) == 0);
+}
+
+void token_list_free(token_list *list)
+{
+    free(list->ids);
+    *list = (token_list){NULL, 0, 0};
+}
