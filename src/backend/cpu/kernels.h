@@ -58,6 +58,8 @@ typedef struct fam_cpu_kernels {
     void (*silu_multiply)(void *out, const float *gate, const float *up, int64_t width);
     /* One head of one row: out [D] activations. cos NULL: conversion only. */
     void (*rope)(void *out, const float *x, const float *cos, const float *sin, int64_t head_dim);
+    /* log(sum(e^x)), in double but for the exponentials. */
+    double (*log_sum_exp)(const float *x, int64_t count);
     void (*to_activations)(void *out, const float *x, int64_t count);
     void (*add)(float *out, const float *x, int64_t count); /* out += x */
     double (*mean_square)(const float *x, int64_t count);
