@@ -40,7 +40,7 @@ if [ ${#names[@]} -eq 0 ]; then
     summary "$started"
 fi
 build_tree build/fuzz . "${names[*]/#/fuzz_}" -DCMAKE_C_COMPILER=clang -DFAM_FUZZ=ON -DFAM_SANITIZE=address,undefined \
-    -DCMAKE_C_FLAGS_RELWITHDEBINFO='-O1 -g' || summary "$started"
+    || summary "$started"
 mkdir -p build/fuzz/logs
 collector=show_fuzz
 for name in "${names[@]}"; do

@@ -28,8 +28,9 @@ stage_clang() {
     build_tree build/clang . all -DCMAKE_C_COMPILER=clang -DFAM_WERROR=ON && run_tests build/clang
 }
 
+# Without -Werror: what a sanitizer adds to the code makes gcc warn of what is not there.
 stage_sanitize() {
-    build_tree build/sanitize . all -DFAM_SANITIZE=address,undefined -DCMAKE_C_FLAGS_RELWITHDEBINFO='-O1 -g' || return
+    build_tree build/sanitize . all -DFAM_WERROR=OFF -DFAM_SANITIZE=address,undefined || return
     run_tests build/sanitize
 }
 

@@ -24,7 +24,8 @@ static int64_t call_rows(int64_t dim)
 static tile_layout layout_of(const fam_attention_shape *shape, fam_dtype dtype)
 {
     int64_t dim = shape->head_dim, keys = tile_keys(dim);
-    tile_layout layout = {.rows = call_rows(dim), .words = PAIRS ? dim / 2 : dim, .keys = keys};
+    tile_layout layout = {.rows = call_rows(dim), .words = PAIRS ? dim / 2 : dim, .dims = dim,
+                          .keys = keys};
     size_t tile = (size_t)(keys * dim) * sizeof(float);
     if (PAIRS)
         layout.v_bytes = tile / 2;
@@ -94,7 +95,7 @@ static void tile_accumulate(const rows_call *call, int64_t block, int64_t from, 
     int64_t dim = 0, begin = from / GRAIN, n = (to - from) / GRAIN, stride = call->v_stride;
     const float *weights = (PAIRS ? call->p : call->s) + begin * BLOCK;
     const uint8_t *v = call->v + begin * stride;
-    float *o = call->o + block * call->dim * BLOCK;
+    float *o = call->o + block * call->layout.dims * BLOCK;
     for (; dim + SPREAD_DIMS <= call->dim; dim += SPREAD_DIMS)
         accumulate_dims(o + dim * BLOCK, weights, v + dim * 4, stride, n, SPREAD_DIMS);
     for (; dim < call->dim; dim += 2)

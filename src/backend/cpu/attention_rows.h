@@ -16,6 +16,7 @@ enum { VECS = 2, BLOCK = VECS * LANES }; /* rows that are worked on together */
 typedef struct tile_layout {
     int64_t rows;  /* rows of a call, a multiple of BLOCK */
     int64_t words; /* of a packed query */
+    int64_t dims;  /* of o: D and what the products add to it */
     int64_t keys;  /* of a tile, a multiple of GRAIN */
     size_t k_bytes, v_bytes; /* room for one tile prepared */
 } tile_layout;
@@ -30,7 +31,7 @@ typedef struct rows_call {
     fam_dtype dtype;
     float exponent_scale; /* scale * log2 e */
     float *q;             /* [blocks][words][BLOCK] words */
-    float *o;             /* [blocks][D][BLOCK], not yet divided by sum */
+    float *o;             /* [blocks][dims][BLOCK], not yet divided by sum */
     float *maximum, *sum; /* [blocks][BLOCK]: greatest exponent, sum of 2^(exponent - maximum) */
     float *s;             /* [keys][BLOCK]: scores, then weights; with PAIRS the weights are in p */
     float *p;             /* [keys / 2][BLOCK] words: weights of two keys */
@@ -55,7 +56,7 @@ static size_t carve_call(rows_call *call, uint8_t *scratch)
     const tile_layout *layout = &call->layout;
     size_t used = 0, rows = (size_t)layout->rows;
     call->q = fam_carve(scratch, &used, rows * (size_t)layout->words * sizeof(float));
-    call->o = fam_carve(scratch, &used, rows * (size_t)call->dim * sizeof(float));
+    call->o = fam_carve(scratch, &used, rows * (size_t)layout->dims * sizeof(float));
     call->maximum = fam_carve(scratch, &used, rows * sizeof(float));
     call->sum = fam_carve(scratch, &used, rows * sizeof(float));
     call->s = fam_carve(scratch, &used, (size_t)layout->keys * BLOCK * sizeof(float));
@@ -115,7 +116,7 @@ static void start_rows(const rows_call *call, int64_t blocks)
         call->maximum[i] = FAM_NO_KEY_YET;
         call->sum[i] = 0;
     }
-    memset(call->o, 0, (size_t)(blocks * BLOCK * call->dim) * sizeof(float));
+    memset(call->o, 0, (size_t)(blocks * BLOCK * call->layout.dims) * sizeof(float));
 }
 
 /* ---- results out ----------------------------------------------------------------------------------------------------- */
@@ -139,7 +140,7 @@ static void finish_rows(const rows_call *call, int64_t blocks)
 {
     for (int64_t lanes = 0; lanes < blocks * VECS; lanes++) {
         int64_t row = call->row_begin + lanes * LANES;
-        const float *o = call->o + lanes / VECS * call->dim * BLOCK + lanes % VECS * LANES;
+        const float *o = call->o + lanes / VECS * call->layout.dims * BLOCK + lanes % VECS * LANES;
         vec scale = vec_div(vec_set(1), vec_load(call->sum + lanes * LANES));
         for (int64_t dim = 0; dim < call->dim && row < call->row_end; dim += LANES) {
             vec r[LANES];
@@ -195,7 +196,7 @@ static void raise_maxima(const rows_call *call, int64_t block, int64_t from, int
         vec shrink = weight_of(old, vec_set(1), raised);
         vec_store(maximum, raised);
         vec_store(sum, vec_mul(vec_load(sum), shrink));
-        float *o = call->o + block * call->dim * BLOCK + v * LANES;
+        float *o = call->o + block * call->layout.dims * BLOCK + v * LANES;
         for (int64_t dim = 0; dim < call->dim; dim++)
             vec_store(o + dim * BLOCK, vec_mul(vec_load(o + dim * BLOCK), shrink));
     }

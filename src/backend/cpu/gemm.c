@@ -7,10 +7,13 @@
 #include "backend/cpu/gemm.h"
 
 #include <dnnl.h>
-#include <omp.h>
 #include <string.h>
 
 #include "base/float16.h"
+
+/* Of libgomp, which oneDNN runs on. clang's omp.h is part of another runtime and not everywhere. */
+int omp_get_max_threads(void);
+void omp_set_num_threads(int width);
 
 enum {
     CLASSES = 18, /* tiles of 64, 32, 16 and 15 to 1 rows */
