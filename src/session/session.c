@@ -144,6 +144,7 @@ done:
 
 void fam_session_reset(fam_session *session)
 {
+    session->timeline->offset = session->options.position_offset; /* a restored one may have had another */
     /* Everything was prepared when the session was created, so beginning again cannot fail for want of memory. */
     fam_forward_begin(session->workspace, session->timeline, session->start_state, NULL);
     fam_sampler_reset(session->sampler);
@@ -156,12 +157,14 @@ static fam_status check_tokens(const fam_session *session, const int32_t *tokens
 {
     fam_status status = FAM_OK;
     const fam_model *model = session->engine->model;
-    int64_t vocab = model->config.vocab_size, room = fam_timeline_room(session->timeline);
-    FAM_FAIL_IF(count > (size_t)room && model->window.mode == FAM_MODE_FULL, FAM_STATUS_CONTEXT_FULL,
+    const fam_timeline *timeline = session->timeline;
+    int64_t vocab = model->config.vocab_size;
+    FAM_FAIL_IF(model->window.mode == FAM_MODE_FULL && count > (size_t)(timeline->ring_rows - timeline->position),
+                FAM_STATUS_CONTEXT_FULL,
                 "context: found %lld tokens, need at most %lld; read on without limit with --mode bswa or with a memory "
                 "(--adapter), or make room with --context",
-                (long long)(session->timeline->position + (int64_t)count), (long long)session->timeline->ring_rows);
-    FAM_FAIL_IF(count > (size_t)room, FAM_STATUS_CONTEXT_FULL, "position: found more than %lld, the largest",
+                (long long)(timeline->position + (int64_t)count), (long long)timeline->ring_rows);
+    FAM_FAIL_IF(count > (size_t)fam_timeline_room(timeline), FAM_STATUS_CONTEXT_FULL, "position: found more than %lld, the largest",
                 (long long)FAM_POSITION_MAX);
     for (size_t i = 0; i < count; i++)
         FAM_FAIL_IF(tokens[i] < 0 || tokens[i] >= vocab, FAM_STATUS_INVALID_ARGUMENT,
@@ -191,15 +194,13 @@ static void keep_hidden(fam_session *session)
     session->has_logits = false;
 }
 
-fam_status fam_session_read(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
-                            fam_error *error)
+/* Reads tokens that were checked. nll may be NULL. */
+static fam_status read_spans(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
+                             fam_error *error)
 {
     fam_status status = FAM_OK;
     const fam_session_options *options = &session->options;
     size_t done_count = 0;
-    if (consumed)
-        *consumed = 0;
-    FAM_TRY(check_tokens(session, tokens, count, error));
     while (done_count < count) {
         FAM_FAIL_IF(options->cancelled && options->cancelled(options->context), FAM_STATUS_CANCELLED,
                     "cancelled after %zu of %zu tokens", done_count, count);
@@ -228,18 +229,42 @@ done:
     return status;
 }
 
+fam_status fam_session_read(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
+                            fam_error *error)
+{
+    fam_status status = FAM_OK;
+    if (consumed)
+        *consumed = 0;
+    FAM_TRY(check_tokens(session, tokens, count, error));
+    FAM_TRY(read_spans(session, tokens, count, nll, consumed, error));
+done:
+    return status;
+}
+
+/* The same for the caller: a new count of what is generated begins, unless nothing is read. */
+static fam_status read_for_caller(fam_session *session, const int32_t *tokens, size_t count, double *nll,
+                                  size_t *consumed, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    if (consumed)
+        *consumed = 0;
+    FAM_TRY(check_tokens(session, tokens, count, error));
+    fam_sampler_begin_feed(session->sampler);
+    FAM_TRY(read_spans(session, tokens, count, nll, consumed, error));
+done:
+    return status;
+}
+
 fam_status fam_session_feed(fam_session *session, const int32_t *tokens, size_t count, size_t *consumed,
                             fam_error *error)
 {
-    fam_sampler_begin_feed(session->sampler);
-    return fam_session_read(session, tokens, count, NULL, consumed, error);
+    return read_for_caller(session, tokens, count, NULL, consumed, error);
 }
 
 fam_status fam_session_score(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
                              fam_error *error)
 {
-    fam_sampler_begin_feed(session->sampler);
-    return fam_session_read(session, tokens, count, nll, consumed, error);
+    return read_for_caller(session, tokens, count, nll, consumed, error);
 }
 
 fam_status fam_session_make_logits(fam_session *session, fam_error *error)
