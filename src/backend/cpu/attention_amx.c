@@ -8,14 +8,18 @@
 #include "backend/cpu/attention_vec512.h"
 
 #define PAIRS 1
-enum { GRAIN = 32 }; /* keys of one tile product */
+enum {
+    GRAIN = 32,       /* keys of one tile product */
+    SCORE_BUFFERS = 2 /* of the block whose weights are made, and of the one before or after it */
+};
 
 #include "backend/cpu/attention_rows.h"
 #include "backend/cpu/attention_pairs.h"
 
 enum {
     ROW_BYTES = BLOCK * 4, /* of s, o, p and packed queries: one key's, dimension's, pair's, word's row */
-    CALL_ROWS_MAX = 192
+    CALL_ROWS_MAX = 192,
+    WEIGH_KEYS = 16       /* keys whose weights are made between two tile products */
 };
 
 typedef struct tile_config {
@@ -36,7 +40,7 @@ static int64_t rows(const fam_attention_shape *shape)
 
 static tile_layout layout_of(const fam_attention_shape *shape, fam_dtype dtype)
 {
-    int64_t dims = fam_round_up(shape->head_dim, 32), keys = dims <= 128 ? 128 : dims <= 256 ? 64 : 32;
+    int64_t dims = fam_round_up(shape->head_dim, 32), keys = dims <= 64 ? 128 : dims <= 256 ? 64 : 32;
     size_t tile = (size_t)(keys * dims) * sizeof(uint16_t);
     (void)dtype;
     return (tile_layout){.rows = rows(shape), .words = dims / 2, .dims = dims, .keys = keys, .k_bytes = tile, .v_bytes = tile};
@@ -97,11 +101,22 @@ static void tile_prepare(rows_call *call, const uint8_t *k, const uint8_t *v, in
 
 /* ---- products --------------------------------------------------------------------------------------------------------- */
 
-/* 32 keys by 32 rows of scores. */
-static inline void scores_of_32(const rows_call *call, const float *q, int64_t key)
+static float *scores_of(const rows_call *call, int turn)
+{
+    return call->s + turn % 2 * call->layout.keys * BLOCK;
+}
+
+static float *weights_of(const rows_call *call, int turn)
+{
+    return call->p + turn % 2 * call->layout.keys / 2 * BLOCK;
+}
+
+/* s = scores of 32 keys for 32 rows. */
+static void score_32(const rows_call *call, const block_view *view, float *s, int64_t key)
 {
     const uint8_t *k = call->k + key * call->k_stride;
-    float *s = call->s + key * BLOCK;
+    const float *q = call->q + view->block * call->layout.words * BLOCK;
+    s += key * BLOCK;
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -122,25 +137,21 @@ static inline void scores_of_32(const rows_call *call, const float *q, int64_t k
     _tile_stored(3, s + 16 * BLOCK + LANES, ROW_BYTES);
 }
 
-static void tile_scores(const rows_call *call, int64_t block, int64_t from, int64_t to)
+/* o of 32 dimensions for 32 rows += values times weights. */
+static void accumulate_32(const rows_call *call, const block_view *view, const float *p, int64_t dim)
 {
-    for (int64_t key = from; key < to; key += GRAIN)
-        scores_of_32(call, call->q + block * call->layout.words * BLOCK, key);
-}
-
-/* o of 32 dimensions by 32 rows += values times weights. */
-static inline void accumulate_32(const rows_call *call, float *o, const uint8_t *v, int64_t from, int64_t to)
-{
+    float *o = call->o + (view->block * call->layout.dims + dim) * BLOCK;
+    const uint8_t *v = call->v + dim * call->v_stride;
     _tile_loadd(0, o, ROW_BYTES);
     _tile_loadd(1, o + LANES, ROW_BYTES);
     _tile_loadd(2, o + 16 * BLOCK, ROW_BYTES);
     _tile_loadd(3, o + 16 * BLOCK + LANES, ROW_BYTES);
-    for (int64_t key = from; key < to; key += GRAIN) {
-        const float *p = call->p + key / 2 * BLOCK;
-        _tile_loadd(6, p, ROW_BYTES);
+    for (int64_t key = view->from; key < view->padded; key += GRAIN) {
+        const float *pairs = p + key / 2 * BLOCK;
+        _tile_loadd(6, pairs, ROW_BYTES);
         _tile_loadd(4, v + key * 2, call->v_stride);
         _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, p + LANES, ROW_BYTES);
+        _tile_loadd(7, pairs + LANES, ROW_BYTES);
         _tile_dpbf16ps(1, 4, 7);
         _tile_loadd(5, v + 16 * call->v_stride + key * 2, call->v_stride);
         _tile_dpbf16ps(2, 5, 6);
@@ -152,11 +163,66 @@ static inline void accumulate_32(const rows_call *call, float *o, const uint8_t 
     _tile_stored(3, o + 16 * BLOCK + LANES, ROW_BYTES);
 }
 
-static void tile_accumulate(const rows_call *call, int64_t block, int64_t from, int64_t to)
+/* ---- the loop: the tile unit works on the neighbours of the block whose weights the vector units make ------------------- */
+
+/* Products that wait for their turn: scores of the next block (NULL: none), values of the one before. */
+typedef struct tile_queue {
+    const block_view *next, *before;
+    int turn; /* of the block in between */
+    int64_t key, dim;
+} tile_queue;
+
+static int64_t queue_length(const rows_call *call, const tile_queue *queue)
 {
-    float *o = call->o + block * call->layout.dims * BLOCK;
+    int64_t scores = queue->next ? (queue->next->padded - queue->key) / GRAIN : 0;
+    return scores + (queue->before ? (call->layout.dims - queue->dim) / 32 : 0);
+}
+
+static void queue_step(const rows_call *call, tile_queue *queue)
+{
+    if (queue->before && queue->dim < call->layout.dims) {
+        accumulate_32(call, queue->before, weights_of(call, queue->turn - 1), queue->dim);
+        queue->dim += 32;
+    } else if (queue->next && queue->key < queue->next->padded) {
+        score_32(call, queue->next, scores_of(call, queue->turn + 1), queue->key);
+        queue->key += GRAIN;
+    }
+}
+
+/* Weights of one block, a few keys at a time, with tile products in between. */
+static void weigh_beside(const rows_call *call, const block_view *view, tile_queue *queue)
+{
+    const float *s = scores_of(call, queue->turn);
+    float *p = weights_of(call, queue->turn);
+    int64_t products = queue_length(call, queue), steps = (view->padded - view->from) / WEIGH_KEYS, done = 0;
+    for (int64_t step = 0; step < steps; step++) {
+        int64_t key = view->from + step * WEIGH_KEYS, end = key + WEIGH_KEYS;
+        for (; done < products * (step + 1) / steps; done++)
+            queue_step(call, queue);
+        weigh(call, view->block, s, p, key, view->to < end ? view->to : end, end);
+    }
+}
+
+static void tile_attend(const rows_call *call, const fam_key_range *range, int64_t first, int64_t n, int64_t blocks)
+{
+    block_view views[CALL_ROWS_MAX / BLOCK];
+    int count = 0;
+    for (int64_t block = 0; block < blocks; block++)
+        count += block_sees(call, block, range, first, n, &views[count]);
+    if (count == 0)
+        return;
+    for (int64_t key = views[0].from; key < views[0].to; key += GRAIN)
+        score_32(call, &views[0], scores_of(call, 0), key);
+    for (int turn = 0; turn < count; turn++) {
+        tile_queue queue = {.next = turn + 1 < count ? &views[turn + 1] : NULL, .before = turn > 0 ? &views[turn - 1] : NULL,
+                            .turn = turn, .key = turn + 1 < count ? views[turn + 1].from : 0};
+        if (views[turn].masked)
+            hide_keys(call, &views[turn], range, first, scores_of(call, turn));
+        raise_maxima(call, &views[turn], scores_of(call, turn));
+        weigh_beside(call, &views[turn], &queue);
+    }
     for (int64_t dim = 0; dim < call->layout.dims; dim += 32)
-        accumulate_32(call, o + dim * BLOCK, call->v + dim * call->v_stride, from, to);
+        accumulate_32(call, &views[count - 1], weights_of(call, count - 1), dim);
 }
 
 /* ---- the kernel ------------------------------------------------------------------------------------------------------- */
