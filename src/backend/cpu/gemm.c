@@ -7,10 +7,13 @@
 #include "backend/cpu/gemm.h"
 
 #include <dnnl.h>
-#include <omp.h>
 #include <string.h>
 
 #include "base/float16.h"
+
+/* Of OpenMP, which oneDNN links to. Its header comes with a compiler, and not with every one. */
+int omp_get_max_threads(void);
+void omp_set_num_threads(int threads);
 
 enum {
     CLASSES = 18, /* tiles of 64, 32, 16 and 15 to 1 rows */
