@@ -133,7 +133,7 @@ static fam_status refuse_extra(const fam_adapter *adapter, fam_error *error)
         const lora *found = NULL;
         char module[FAM_ROLE_NAME_SIZE];
         const char *end = strstr(entry.name, ".lora_");
-        if (strncmp(entry.name, prefix, sizeof prefix - 1) == 0 && end > entry.name + sizeof prefix - 1) {
+        if (strncmp(entry.name, prefix, sizeof prefix - 1) == 0 && end && end > entry.name + sizeof prefix - 1) {
             const char *begin = entry.name + sizeof prefix - 1;
             snprintf(module, sizeof module, "%.*s", (int)(end - begin), begin);
             found = find_lora(adapter, module);

@@ -175,20 +175,16 @@ static fam_status open_backend(fam_engine *engine, const fam_engine_options *opt
 /* Binds sessions to the model, its adapters and their scales. */
 static void make_fingerprint(fam_engine *engine)
 {
-    uint8_t part[16];
-    XXH3_state_t *state = XXH3_createState();
-    if (!state)
-        return; /* all zero: still the same for the same process */
-    XXH3_128bits_reset(state);
-    fam_checkpoint_fingerprint(engine->checkpoint, part);
-    XXH3_128bits_update(state, part, sizeof part);
+    enum { PART = 16 + sizeof(double) };
+    uint8_t parts[16 + FAM_ADAPTERS_MAX * PART];
+    size_t size = 16;
+    fam_checkpoint_fingerprint(engine->checkpoint, parts);
     for (int i = 0; i < engine->adapter_count; i++) {
-        fam_adapter_fingerprint(engine->adapters[i], part);
-        XXH3_128bits_update(state, part, sizeof part);
-        XXH3_128bits_update(state, &engine->adapter_scales[i], sizeof engine->adapter_scales[i]);
+        fam_adapter_fingerprint(engine->adapters[i], parts + size);
+        memcpy(parts + size + 16, &engine->adapter_scales[i], sizeof engine->adapter_scales[i]);
+        size += PART;
     }
-    XXH128_hash_t hash = XXH3_128bits_digest(state);
-    XXH3_freeState(state);
+    XXH128_hash_t hash = XXH3_128bits(parts, size);
     memcpy(engine->fingerprint, &hash.low64, 8);
     memcpy(engine->fingerprint + 8, &hash.high64, 8);
 }
@@ -210,7 +206,20 @@ done:
     return status;
 }
 
-fam_status fam_engine_open(fam_engine **out, const char *model_path, const fam_engine_options *given, fam_error *error)
+/* Everything but the struct, which holds the counters. */
+static void engine_release(fam_engine *engine)
+{
+    fam_tokenizer_free(engine->tokenizer);
+    fam_model_free(engine->model);
+    if (engine->backend)
+        engine->backend->ops->free_backend(engine->backend);
+    for (int i = 0; i < engine->adapter_count; i++)
+        fam_adapter_free(engine->adapters[i]);
+    fam_checkpoint_free(engine->checkpoint);
+}
+
+fam_status fam_engine_open_faulty(fam_engine **out, const char *model_path, const fam_engine_options *given,
+                                  fam_engine_fault *fault, fam_error *error)
 {
     fam_status status = FAM_OK;
     fam_engine_options options;
@@ -222,6 +231,8 @@ fam_status fam_engine_open(fam_engine **out, const char *model_path, const fam_e
 
     FAM_TRY_ALLOC(engine, calloc(1, sizeof *engine), model_path); /* its own fam_memory cannot count it */
     fam_memory_init(&engine->memory);
+    engine->memory.fail_at = fault->fail_at;
+    engine->memory.fail_for_good = fault->fail_for_good;
     engine->log = options.log;
     engine->log_context = options.log_context;
     const fam_checkpoint_options checkpoint_options = {.ignored_keys = options.ignored_config_keys,
@@ -233,24 +244,28 @@ fam_status fam_engine_open(fam_engine **out, const char *model_path, const fam_e
     FAM_TRY(open_model(engine, &options, model_path, error));
     FAM_TRY(fam_open_engine_tokenizer(&engine->tokenizer, &engine->memory, engine->checkpoint, warn, engine, error));
     make_fingerprint(engine);
+    engine->memory.fail_at = 0;
     *out = engine;
     engine = NULL;
 done:
-    fam_engine_free(engine);
+    if (engine) {
+        engine_release(engine);
+        fault->bytes_left = engine->memory.bytes;
+        free(engine);
+    }
     return status;
+}
+
+fam_status fam_engine_open(fam_engine **out, const char *model_path, const fam_engine_options *options, fam_error *error)
+{
+    return fam_engine_open_faulty(out, model_path, options, &(fam_engine_fault){0}, error);
 }
 
 void fam_engine_free(fam_engine *engine)
 {
     if (!engine)
         return;
-    fam_tokenizer_free(engine->tokenizer);
-    fam_model_free(engine->model);
-    if (engine->backend)
-        engine->backend->ops->free_backend(engine->backend);
-    for (int i = 0; i < engine->adapter_count; i++)
-        fam_adapter_free(engine->adapters[i]);
-    fam_checkpoint_free(engine->checkpoint);
+    engine_release(engine);
     free(engine);
 }
 

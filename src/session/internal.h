@@ -38,12 +38,20 @@ struct fam_session {
     bool has_hidden;
     float *logits;       /* host [V]; valid if has_logits */
     bool has_logits;
-    float *logit_rows;   /* host [FAM_LOGIT_ROWS_MAX, V] */
     fam_sampler *sampler;
     uint8_t *note;
     size_t note_size;
     const fam_probe *probe; /* for tests and tools, or NULL */
 };
+
+/* For tests: fam_engine_open with one allocation that fails, as fam_memory describes it; fail_at 0: none. */
+typedef struct fam_engine_fault {
+    size_t fail_at;
+    bool fail_for_good;
+    size_t bytes_left; /* what a failed opening has not released: 0 */
+} fam_engine_fault;
+fam_status fam_engine_open_faulty(fam_engine **out, const char *model_path, const fam_engine_options *options,
+                                  fam_engine_fault *fault, fam_error *error);
 
 /* Reads tokens like fam_session_feed, without touching the sampler's record of what was generated. */
 fam_status fam_session_read(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,

@@ -48,7 +48,7 @@ done:
 static uint64_t host_bytes(const fam_model *model)
 {
     uint64_t vocab = (uint64_t)model->config.vocab_size;
-    return (uint64_t)model->config.hidden_size * sizeof(float) + (FAM_LOGIT_ROWS_MAX + 1) * vocab * sizeof(float) +
+    return (uint64_t)model->config.hidden_size * sizeof(float) + vocab * sizeof(float) +
            vocab * (sizeof(uint16_t) + sizeof(int32_t) + sizeof(float) + 8) /* the sampler */;
 }
 
@@ -93,7 +93,6 @@ fam_status fam_session_create(fam_session **out, fam_engine *engine, const fam_s
     FAM_TRY(fam_workspace_create(&session->workspace, model, session->span, error));
     FAM_TRY_ALLOC(session->hidden, fam_alloc_array(memory, (size_t)model->config.hidden_size, sizeof(float)), "session");
     FAM_TRY_ALLOC(session->logits, fam_alloc_array(memory, vocab, sizeof(float)), "session");
-    FAM_TRY_ALLOC(session->logit_rows, fam_alloc_array(memory, FAM_LOGIT_ROWS_MAX * vocab, sizeof(float)), "session");
     FAM_TRY(fam_sampler_create(&session->sampler, memory, model->config.vocab_size, error));
     if (options.start_state) {
         size_t bytes = (size_t)state_elements(model) * sizeof(float);
@@ -120,7 +119,6 @@ void fam_session_free(fam_session *session)
     fam_free(memory, session->start_state);
     fam_free(memory, session->hidden);
     fam_free(memory, session->logits);
-    fam_free(memory, session->logit_rows);
     fam_free(memory, session->note);
     fam_free(memory, session);
 }
@@ -146,6 +144,7 @@ done:
 
 void fam_session_reset(fam_session *session)
 {
+    session->timeline->offset = session->options.position_offset; /* a restored one may have had another */
     /* Everything was prepared when the session was created, so beginning again cannot fail for want of memory. */
     fam_forward_begin(session->workspace, session->timeline, session->start_state, NULL);
     fam_sampler_reset(session->sampler);
@@ -158,12 +157,14 @@ static fam_status check_tokens(const fam_session *session, const int32_t *tokens
 {
     fam_status status = FAM_OK;
     const fam_model *model = session->engine->model;
-    int64_t vocab = model->config.vocab_size, room = fam_timeline_room(session->timeline);
-    FAM_FAIL_IF(count > (size_t)room && model->window.mode == FAM_MODE_FULL, FAM_STATUS_CONTEXT_FULL,
+    const fam_timeline *timeline = session->timeline;
+    int64_t vocab = model->config.vocab_size;
+    FAM_FAIL_IF(model->window.mode == FAM_MODE_FULL && count > (size_t)(timeline->ring_rows - timeline->position),
+                FAM_STATUS_CONTEXT_FULL,
                 "context: found %lld tokens, need at most %lld; read on without limit with --mode bswa or with a memory "
                 "(--adapter), or make room with --context",
-                (long long)(session->timeline->position + (int64_t)count), (long long)session->timeline->ring_rows);
-    FAM_FAIL_IF(count > (size_t)room, FAM_STATUS_CONTEXT_FULL, "position: found more than %lld, the largest",
+                (long long)(timeline->position + (int64_t)count), (long long)timeline->ring_rows);
+    FAM_FAIL_IF(count > (size_t)fam_timeline_room(timeline), FAM_STATUS_CONTEXT_FULL, "position: found more than %lld, the largest",
                 (long long)FAM_POSITION_MAX);
     for (size_t i = 0; i < count; i++)
         FAM_FAIL_IF(tokens[i] < 0 || tokens[i] >= vocab, FAM_STATUS_INVALID_ARGUMENT,
@@ -172,36 +173,13 @@ done:
     return status;
 }
 
-/* -log softmax(logits)[target], the sum in double over sixteen running sums, which the compiler keeps in vectors. */
-static double negative_log_likelihood(const float *logits, int64_t count, int32_t target)
-{
-    enum { LANES = 16 };
-    float top = logits[0], lanes[LANES] = {0};
-    double sum = 0;
-    for (int64_t i = 1; i < count; i++)
-        top = logits[i] > top ? logits[i] : top;
-    int64_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        for (int k = 0; k < LANES; k++)
-            lanes[k] += expf(logits[i + k] - top);
-    for (; i < count; i++)
-        sum += (double)expf(logits[i] - top);
-    for (int k = 0; k < LANES; k++)
-        sum += (double)lanes[k];
-    return log(sum) + (double)top - (double)logits[target];
-}
-
 /* nll of the tokens that follow the rows of the last span: nll[i + 1] from row i. */
 static fam_status score_rows(fam_session *session, const int32_t *tokens, int64_t rows, double *nll, fam_error *error)
 {
     fam_status status = FAM_OK;
-    int64_t vocab = session->engine->model->config.vocab_size;
     for (int64_t begin = 0; begin < rows; begin += FAM_LOGIT_ROWS_MAX) {
         int64_t n = fam_min_i64(FAM_LOGIT_ROWS_MAX, rows - begin);
-        FAM_TRY(fam_forward_logits(session->workspace, session->logit_rows, begin, n, error));
-        for (int64_t i = 0; i < n; i++)
-            nll[begin + i + 1] =
-                negative_log_likelihood(session->logit_rows + i * vocab, vocab, tokens[begin + i + 1]);
+        FAM_TRY(fam_forward_nll(session->workspace, nll + begin + 1, tokens + begin + 1, begin, n, error));
     }
 done:
     return status;
@@ -216,26 +194,22 @@ static void keep_hidden(fam_session *session)
     session->has_logits = false;
 }
 
-fam_status fam_session_read(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
-                            fam_error *error)
+/* Reads tokens that were checked. nll may be NULL. */
+static fam_status read_spans(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
+                             fam_error *error)
 {
     fam_status status = FAM_OK;
     const fam_session_options *options = &session->options;
     size_t done_count = 0;
-    if (consumed)
-        *consumed = 0;
-    FAM_TRY(check_tokens(session, tokens, count, error));
     while (done_count < count) {
         FAM_FAIL_IF(options->cancelled && options->cancelled(options->context), FAM_STATUS_CANCELLED,
                     "cancelled after %zu of %zu tokens", done_count, count);
         int64_t n = fam_min_i64(session->span, (int64_t)(count - done_count));
         if (nll) {
             nll[done_count] = NAN;
-            if (session->has_hidden) {
-                FAM_TRY(fam_session_make_logits(session, error));
-                nll[done_count] = negative_log_likelihood(
-                    session->logits, session->engine->model->config.vocab_size, tokens[done_count]);
-            }
+            if (session->has_hidden)
+                FAM_TRY(fam_forward_nll_of(session->workspace, &nll[done_count], tokens[done_count], session->hidden,
+                                           error));
         }
         FAM_TRY(fam_forward_span(session->workspace, session->timeline, tokens + done_count, n, nll ? n : 1,
                                  session->probe, error));
@@ -255,18 +229,42 @@ done:
     return status;
 }
 
+fam_status fam_session_read(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
+                            fam_error *error)
+{
+    fam_status status = FAM_OK;
+    if (consumed)
+        *consumed = 0;
+    FAM_TRY(check_tokens(session, tokens, count, error));
+    FAM_TRY(read_spans(session, tokens, count, nll, consumed, error));
+done:
+    return status;
+}
+
+/* The same for the caller: a new count of what is generated begins, unless nothing is read. */
+static fam_status read_for_caller(fam_session *session, const int32_t *tokens, size_t count, double *nll,
+                                  size_t *consumed, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    if (consumed)
+        *consumed = 0;
+    FAM_TRY(check_tokens(session, tokens, count, error));
+    fam_sampler_begin_feed(session->sampler);
+    FAM_TRY(read_spans(session, tokens, count, nll, consumed, error));
+done:
+    return status;
+}
+
 fam_status fam_session_feed(fam_session *session, const int32_t *tokens, size_t count, size_t *consumed,
                             fam_error *error)
 {
-    fam_sampler_begin_feed(session->sampler);
-    return fam_session_read(session, tokens, count, NULL, consumed, error);
+    return read_for_caller(session, tokens, count, NULL, consumed, error);
 }
 
 fam_status fam_session_score(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
                              fam_error *error)
 {
-    fam_sampler_begin_feed(session->sampler);
-    return fam_session_read(session, tokens, count, nll, consumed, error);
+    return read_for_caller(session, tokens, count, nll, consumed, error);
 }
 
 fam_status fam_session_make_logits(fam_session *session, fam_error *error)

@@ -24,6 +24,8 @@ static const version VERSIONS[] = {
     {"avx2 bf16", &fam_cpu_attention_bf16_avx2, FAM_CPU_AVX2, FAM_DTYPE_BF16},
     {"avx512 f32", &fam_cpu_attention_f32_avx512, FAM_CPU_AVX512, FAM_DTYPE_F32},
     {"avx512 bf16", &fam_cpu_attention_bf16_avx512, FAM_CPU_AVX512, FAM_DTYPE_BF16},
+    {"avx512bf16", &fam_cpu_attention_bf16_avx512bf16, FAM_CPU_AVX512BF16, FAM_DTYPE_BF16},
+    {"amx", &fam_cpu_attention_bf16_amx, FAM_CPU_AMX, FAM_DTYPE_BF16},
 };
 enum { VERSION_COUNT = sizeof VERSIONS / sizeof *VERSIONS };
 

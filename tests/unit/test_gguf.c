@@ -120,6 +120,23 @@ static void arrays_are_walked_and_typed(void **state)
     gguf_bytes_free(&file);
 }
 
+static void strings_that_change_after_opening_end_the_walk(void **state)
+{
+    (void)state;
+    fam_memory memory;
+    fam_error error;
+    gguf_bytes file;
+    fam_gguf *gguf = open_small(&memory, &file);
+    fam_gguf_strings strings;
+    assert_int_equal(fam_gguf_get_strings(gguf, "strings", true, &strings, &error), FAM_OK);
+    file.data[strings.next - file.data + 3] = 0x7f; /* the first length is now far beyond the array */
+    const char *text;
+    size_t length;
+    assert_false(fam_gguf_next_string(&strings, &text, &length));
+    fam_gguf_free(gguf);
+    gguf_bytes_free(&file);
+}
+
 /* G17, G16: what a key is missing or wrong for is told, and nothing is written. */
 static void typed_access_refuses_what_does_not_fit(void **state)
 {
@@ -449,6 +466,7 @@ static void smollm2_has_the_values_of_the_gguf_package(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(keys_of_every_type_are_read),
     cmocka_unit_test(arrays_are_walked_and_typed),
+    cmocka_unit_test(strings_that_change_after_opening_end_the_walk),
     cmocka_unit_test(typed_access_refuses_what_does_not_fit),
     cmocka_unit_test(negative_integers_of_every_width_are_seen_as_such),
     cmocka_unit_test(tensors_have_shapes_outermost_first_and_their_data),

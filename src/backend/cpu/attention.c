@@ -12,6 +12,10 @@ static const fam_cpu_attention_kernel *best_f32(fam_cpu_isa isa)
 
 static const fam_cpu_attention_kernel *best_bf16(fam_cpu_isa isa)
 {
+    if (isa >= FAM_CPU_AMX)
+        return &fam_cpu_attention_bf16_amx;
+    if (isa >= FAM_CPU_AVX512BF16)
+        return &fam_cpu_attention_bf16_avx512bf16;
     if (isa >= FAM_CPU_AVX512)
         return &fam_cpu_attention_bf16_avx512;
     return isa >= FAM_CPU_AVX2 ? &fam_cpu_attention_bf16_avx2 : &fam_cpu_attention_bf16_portable;

@@ -7,7 +7,11 @@
 
 #include "backend/cpu/kernels.h"
 
-void fam_cpu_gemv_portable(fam_cpu_kernels *out, fam_dtype dtype);
+void fam_cpu_gemv_portable(fam_cpu_kernels *out, fam_dtype dtype); /* sets everything */
+void fam_cpu_gemv_avx2(fam_cpu_kernels *out);                      /* all types, x prepared as float32 */
+void fam_cpu_gemv_avx512(fam_cpu_kernels *out);                    /* the same */
+void fam_cpu_gemv_avx512vnni(fam_cpu_kernels *out);                /* quantised types, from bf16 activations */
+void fam_cpu_gemv_avx512bf16(fam_cpu_kernels *out);                /* BF16, from bf16 activations */
 
 /* The preparation that most versions use: activations as float32. */
 void fam_cpu_gemv_prepare_f32(void *prepared, const void *activations, int64_t columns);
