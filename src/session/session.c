@@ -175,22 +175,15 @@ done:
     return status;
 }
 
-/* -log softmax(logits)[target], the sum in double over sixteen running sums, which the compiler keeps in vectors. */
+/* -log softmax(logits)[target]. Summed in double: tens of thousands of small terms would be lost beside a large one. */
 static double negative_log_likelihood(const float *logits, int64_t count, int32_t target)
 {
-    enum { LANES = 16 };
-    float top = logits[0], lanes[LANES] = {0};
+    float top = logits[0];
     double sum = 0;
     for (int64_t i = 1; i < count; i++)
         top = logits[i] > top ? logits[i] : top;
-    int64_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        for (int k = 0; k < LANES; k++)
-            lanes[k] += expf(logits[i + k] - top);
-    for (; i < count; i++)
+    for (int64_t i = 0; i < count; i++)
         sum += (double)expf(logits[i] - top);
-    for (int k = 0; k < LANES; k++)
-        sum += (double)lanes[k];
     return log(sum) + (double)top - (double)logits[target];
 }
 
