@@ -89,7 +89,7 @@ typedef struct fam_engine_info {
     int64_t parameters;             /* of the base model */
     fam_mode mode;
     fam_state_norm state_norm;
-    fam_positions fam_positions;
+    enum fam_positions fam_positions; /* `enum`: C++ would not take the bare name here */
     int64_t block_size, memory_segments, fam_length, window; /* fam_length is 0 but in mode fam */
     int64_t context;                /* tokens that mode full can hold; 0 in the other modes */
     size_t adapter_count;

@@ -108,6 +108,8 @@ typedef struct fam_backend_ops {
     /* ---- execution ---------------------------------------------------------------------------------------------- */
     /* rows_max: the most rows (n) that any call will have. */
     fam_status (*exec_create)(fam_backend *backend, fam_exec **out, int64_t rows_max, fam_error *error);
+    /* About what an execution takes, with all that `prepare` adds to it for products of up to columns_max columns. */
+    uint64_t (*exec_bytes)(const fam_backend *backend, int64_t rows_max, int64_t columns_max);
     void (*exec_free)(fam_exec *exec);
     /* Makes whatever products of n rows with this weight need (packed panels, compiled code), so that no operator can
      * fail for want of memory afterwards. Cheap when done before. */
@@ -146,6 +148,11 @@ typedef struct fam_backend_ops {
     /* x [n, E] float32 *= target / sqrt(mean(x^2) + 1e-12), row by row, in place; target [n], or NULL for 1 (spec
      * section 3, state_norm). */
     void (*rescale_rows)(fam_exec *exec, float *x, const float *target, int64_t n, int64_t width);
+
+    /* nll [n] (host memory) = -log softmax(logits)[target] of each row of logits [n, V] float32; targets [n] host
+     * memory. */
+    void (*cross_entropy)(fam_exec *exec, double *nll, const float *logits, const int32_t *targets, int64_t n,
+                          int64_t vocab);
 } fam_backend_ops;
 
 /* Every backend begins with this. */

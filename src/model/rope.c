@@ -26,6 +26,10 @@ void fam_rope_inverse_frequencies(double *out, const fam_model_config *config)
     int64_t half = config->head_dim / 2;
     for (int64_t i = 0; i < half; i++) {
         double frequency = pow(config->rope_theta, -(double)i / (double)half);
-        out[i] = config->rope_scaling == FAM_ROPE_LLAMA3 ? llama3_scaled(frequency, config) : frequency;
+        if (config->rope_scaling == FAM_ROPE_LLAMA3)
+            frequency = llama3_scaled(frequency, config);
+        if (config->rope_frequency_factors)
+            frequency /= (double)config->rope_frequency_factors[i];
+        out[i] = frequency;
     }
 }

@@ -46,11 +46,18 @@ uint64_t fam_workspace_bytes(const fam_model *model, int64_t span_max)
     fam_workspace none;
     part parts[PARTS];
     list_parts(parts, &none, model, span_max, updates_of(model, span_max));
-    uint64_t sum = fam_rows_scratch_bytes(model, span_max);
+    int64_t rows = model->window.mode == FAM_MODE_FAM ? model->window.fam_length : 0;
+    const fam_model_config *config = &model->config;
+    int64_t columns = fam_max_i64(fam_max_i64(config->hidden_size, config->intermediate_size),
+                                  config->heads * config->head_dim);
+    uint64_t sum = sizeof(fam_workspace) + fam_rows_scratch_bytes(model, span_max) +
+                   model->backend->ops->exec_bytes(model->backend, fam_max_i64(span_max, rows), columns) +
+                   (uint64_t)fam_pieces_max(&model->window, span_max) * sizeof(fam_attention_job) +
+                   (uint64_t)fam_max_i64(span_max, (updates_of(model, span_max) + 2) * rows) * sizeof(double);
     for (int i = 0; i < PARTS; i++)
         sum += parts[i].bytes;
-    if (model->window.mode == FAM_MODE_FAM)
-        sum += fam_rows_scratch_bytes(model, model->window.fam_length);
+    if (rows > 0)
+        sum += fam_rows_scratch_bytes(model, rows);
     return sum;
 }
 
