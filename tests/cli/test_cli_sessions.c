@@ -253,6 +253,33 @@ static void interruption_without_a_session_says_what_is_lost(void **state)
     run_free(&stopped);
 }
 
+static void what_was_read_before_a_failure_is_kept(void **state)
+{
+    (void)state;
+    const char *model = tiny_model("m", "gpt2"), *book = write_book("book", 9000, 1), *session = run_file("s");
+    run_plan plan = {.arguments = {"generate", model, "--file", book, "--file", "/proc/self/mem", "--session", session}};
+    expect_refused(run_plan_now(plan), 5, "/proc/self/mem: cannot read: Input/output error");
+    long long tokens = tokens_of(session);
+    assert_true(tokens >= 8192 && tokens % 8192 == 0);
+    plan.arguments[5] = run_write_text("rest", " the end");
+    run_result rest = done(run_plan_now(plan));
+    expect_contains(rest.err, "goes on after");
+    run_free(&rest);
+    /* Nothing was read: nothing is saved. */
+    plan = (run_plan){.arguments = {"generate", model, "--file", "/proc/self/mem", "--session", run_file("none")}};
+    expect_refused(run_plan_now(plan), 5, "/proc/self/mem: cannot read");
+    assert_int_equal(access(run_file("none"), F_OK), -1);
+    /* The context is full while generating: what was read is there. */
+    plan = (run_plan){.arguments = {"generate", model, "--mode", "full", "--context", "50", "--prompt", "the earth", "--session",
+                                    run_file("full"), "--logit-bias", "0=-inf", "--logit-bias", "2=-inf"}};
+    run_result full = run_plan_now(plan);
+    expect_code(full, 2);
+    expect_contains(full.err, "--mode bswa");
+    assert_true(full.out_size > 0);
+    assert_int_equal(tokens_of(run_file("full")), 50);
+    run_free(&full);
+}
+
 static void session_of_another_model_or_setting_is_refused(void **state)
 {
     (void)state;
@@ -467,6 +494,7 @@ static const struct CMUnitTest tests[] = {
     test_in_folder(interrupted_in_the_middle_of_a_piece_reads_every_token_once),
     test_in_folder(interrupted_file_that_changes_is_refused),
     test_in_folder(interruption_without_a_session_says_what_is_lost),
+    test_in_folder(what_was_read_before_a_failure_is_kept),
     test_in_folder(session_of_another_model_or_setting_is_refused),
     test_in_folder(session_is_never_the_model_or_an_input),
     test_in_folder(chat_answers_line_by_line_and_goes_on_tomorrow),
