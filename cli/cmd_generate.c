@@ -100,6 +100,8 @@ static fam_status read_input(generate_run *run, fam_error *error)
         status = input_skip(run->input, run->note.skipped, error);
     if (status != FAM_OK)
         return status;
+    if (run->note.resumes)
+        message("the input: goes on after the %lld tokens that the session has read", (long long)run->note.skipped);
     run->reader.session = run->session;
     run->reader.input = run->input;
     run->reader.after_piece = save_now_and_then;

@@ -152,9 +152,9 @@ static double log_sum_exp(const float *x, int64_t count)
         top = lanes[k] > top ? lanes[k] : top;
     for (int64_t j = i; j < count; j++)
         top = x[j] > top ? x[j] : top;
-    /* a row may be a whole vocabulary: the float32 sums go into a double before they lose digits */
+    /* a row may be a whole vocabulary, and many small terms would be lost beside a large one: into a double soon */
     for (i = 0; i + LANES <= count;) {
-        int64_t end = count - i < 1024 * LANES ? count - LANES : i + 1023 * LANES;
+        int64_t end = count - i < 64 * LANES ? count - LANES : i + 63 * LANES;
         for (sums = set(0); i <= end; i += LANES)
             sums = add_v(sums, exp_v(sub_v(load(x + i), set(top))));
         sum += (double)sum_v(sums);
