@@ -27,7 +27,8 @@ static int contraction(const uint8_t *text, size_t size, bool final)
     }
 }
 
-/* Where the run of characters of class `kind` that includes text[from] ends; *last is where its last character begins. */
+/* Where the run of characters of class `kind` that includes text[from] ends; *last is where its last character begins.
+ */
 static size_t run_end(const uint8_t *text, size_t size, size_t from, fam_char_class kind, size_t *last)
 {
     size_t at = from, length;
