@@ -78,11 +78,9 @@ static inline __attribute__((always_inline)) void some_rows(float *out, const ui
     for (int r = 0; r < rows; r++)
         sum[r] = _mm512_setzero_ps();
     for (; b + 2 <= blocks; b += 2, x += Q8_VECTORS) {
-        for (int r = 0; r < rows; r++) {
-            const uint8_t *p = w + r * row_bytes + b * Q8_BYTES;
-            fetch(p);
-            sum[r] = q8_group(sum[r], p, 2, x);
-        }
+        fetch(w + rows * b * Q8_BYTES, rows * 2 * Q8_BYTES);
+        for (int r = 0; r < rows; r++)
+            sum[r] = q8_group(sum[r], w + r * row_bytes + b * Q8_BYTES, 2, x);
     }
     for (int r = 0; b < blocks && r < rows; r++)
         sum[r] = q8_group(sum[r], w + r * row_bytes + b * Q8_BYTES, 1, x);

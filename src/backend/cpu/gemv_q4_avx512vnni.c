@@ -237,10 +237,9 @@ static inline __attribute__((always_inline)) __m128 four_rows(const uint8_t *con
             total = group_of_four(total, p, 4, l, x, x);
         else
             total = group_of_four(total, p, blocks - b, l, x, x);
-        for (int r = 0; r < 4; r++) {
-            fetch(p[r]);
+        fetch(rows[0] + 4 * b * l.bytes, 16 * l.bytes);
+        for (int r = 0; r < 4; r++)
             p[r] += 4 * l.bytes;
-        }
     }
     return _mm_add_ps(_mm_add_ps(quarter(total, 0), quarter(total, 1)), _mm_add_ps(quarter(total, 2), quarter(total, 3)));
 }
@@ -267,11 +266,11 @@ static inline __attribute__((always_inline)) __m128 two_pairs(const uint8_t *row
     __m512 total = _mm512_setzero_ps();
     for (int64_t g = 0; g < groups; g++) {
         total = group_of_four(total, p, 4, l, x + g * VECTORS, shifted + g * VECTORS);
-        for (int r = 0; r < 4; r++) {
-            fetch(p[r]);
+        fetch(row + 16 * g * l.bytes, 16 * l.bytes);
+        for (int r = 0; r < 4; r++)
             p[r] += 4 * l.bytes;
-        }
     }
+    fetch(row + 16 * groups * l.bytes, 8 * l.bytes);
     __m512 ends = bridges(p[0], p[2], l, bridge);
     __m128 sum = _mm_add_ps(_mm_add_ps(quarter(total, 0), quarter(total, 1)),
                             _mm_add_ps(quarter(total, 2), quarter(total, 3)));

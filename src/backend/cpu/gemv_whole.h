@@ -10,14 +10,10 @@
 
 #include <immintrin.h>
 
+#include "backend/cpu/gemv_fetch.h"
 #include "backend/cpu/gemv_select.h"
 
-enum { BLOCK = 32, AHEAD = 4096, VECTOR = 64 };
-
-static inline void fetch(const uint8_t *p)
-{
-    _mm_prefetch((const char *)p + AHEAD, _MM_HINT_T0);
-}
+enum { BLOCK = 32, VECTOR = 64 };
 
 typedef struct whole_block {
     __m512i a, b; /* elements 0-15 and 16-31: x / s, whole */
