@@ -186,6 +186,10 @@ static fam_status check_contents(const fam_session *session, const char *path, c
     fam_status status = FAM_OK;
     uint64_t need[FAM_SECTION_COUNT];
     fam_dtype dtype = session->engine->backend->dtype;
+    FAM_FAIL_IF(file->header.mode == FAM_MODE_FAM && file->header.position >= file->header.block_size &&
+                    file->header.with_residual == 0,
+                FAM_STATUS_BAD_FORMAT, "%s: session file: with_residual: found 0 after %" PRId64 " tokens, need 1", path,
+                file->header.position);
     section_lengths(need, session, file->header.position);
     for (int i = FAM_SECTION_STATE; i <= FAM_SECTION_HIDDEN; i++)
         FAM_FAIL_IF(file->length[i] != need[i], FAM_STATUS_BAD_FORMAT,

@@ -32,6 +32,7 @@ typedef struct run_plan {
     const char *directory;                /* to run in */
     const char *output_path;              /* standard output goes there, is not caught */
     bool close_output, close_input, no_arguments_at_all;
+    bool unprivileged; /* as nobody, if the test runs as root (98: nobody cannot run the program) */
     rlim_t address_space, open_files; /* 0: no limit */
 } run_plan;
 
@@ -80,6 +81,8 @@ static void run_in_child(const run_plan *plan, const run_child *child, int in)
     limit = (struct rlimit){plan->open_files, plan->open_files};
     if (plan->open_files && setrlimit(RLIMIT_NOFILE, &limit) != 0)
         _exit(99);
+    if (plan->unprivileged && geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0))
+        _exit(98);
     unsetenv("HOME");
     execv(FAM_BUILD_DIR "/fam", arguments);
     _exit(98);

@@ -253,6 +253,33 @@ static void interruption_without_a_session_says_what_is_lost(void **state)
     run_free(&stopped);
 }
 
+static void what_was_read_before_a_failure_is_kept(void **state)
+{
+    (void)state;
+    const char *model = tiny_model("m", "gpt2"), *book = write_book("book", 9000, 1), *session = run_file("s");
+    run_plan plan = {.arguments = {"generate", model, "--file", book, "--file", "/proc/self/mem", "--session", session}};
+    expect_refused(run_plan_now(plan), 5, "/proc/self/mem: cannot read: Input/output error");
+    long long tokens = tokens_of(session);
+    assert_true(tokens >= 8192 && tokens % 8192 == 0);
+    plan.arguments[5] = run_write_text("rest", " the end");
+    run_result rest = done(run_plan_now(plan));
+    expect_contains(rest.err, "goes on after");
+    run_free(&rest);
+    /* Nothing was read: nothing is saved. */
+    plan = (run_plan){.arguments = {"generate", model, "--file", "/proc/self/mem", "--session", run_file("none")}};
+    expect_refused(run_plan_now(plan), 5, "/proc/self/mem: cannot read");
+    assert_int_equal(access(run_file("none"), F_OK), -1);
+    /* The context is full while generating: what was read is there. */
+    plan = (run_plan){.arguments = {"generate", model, "--mode", "full", "--context", "50", "--prompt", "the earth", "--session",
+                                    run_file("full"), "--logit-bias", "0=-inf", "--logit-bias", "2=-inf"}};
+    run_result full = run_plan_now(plan);
+    expect_code(full, 2);
+    expect_contains(full.err, "--mode bswa");
+    assert_true(full.out_size > 0);
+    assert_int_equal(tokens_of(run_file("full")), 50);
+    run_free(&full);
+}
+
 static void session_of_another_model_or_setting_is_refused(void **state)
 {
     (void)state;
@@ -357,6 +384,107 @@ static void chat_without_a_template_is_refused(void **state)
     expect_refused(run_plan_now(plan), 2, "\"nonsense\", need \"chatml\"");
 }
 
+/* A chat whose standard input is a pipe; ends[1] writes into it. */
+static run_child chat_start(const char *model, const char *max_tokens, const char *session, int ends[2])
+{
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    run_plan plan = {.arguments = {"chat", model, "--chat-template", "chatml", "--max-tokens", max_tokens, "--session", session,
+                                   "--logit-bias", "0=-inf", "--logit-bias", "2=-inf"},
+                     .input_fd = ends[0]};
+    return run_start(&plan);
+}
+
+static void wait_for_output(const run_child *child, off_t size)
+{
+    struct stat about = {0};
+    for (int i = 0; i < 6000 && about.st_size < size; i++) {
+        usleep(5000);
+        fstat(child->out, &about);
+    }
+    assert_true(about.st_size >= size);
+}
+
+/* Until nothing more has come for a second; returns the size. */
+static off_t wait_for_silence(const run_child *child)
+{
+    off_t size = -1;
+    for (int quiet = 0; quiet < 50; quiet++) {
+        struct stat about;
+        fstat(child->out, &about);
+        if (about.st_size != size)
+            quiet = 0;
+        size = about.st_size;
+        usleep(20000);
+    }
+    return size;
+}
+
+static void ctrl_c_ends_a_reply_and_at_the_prompt_the_conversation(void **state)
+{
+    (void)state;
+    const char *model = tiny_model("m", "gpt2"), *session = run_file("s");
+    int ends[2];
+    run_child child = chat_start(model, "100000000", session, ends);
+    assert_int_equal(write(ends[1], "the earth\n", 10), 10);
+    wait_for_output(&child, 20);
+    kill(child.pid, SIGINT); /* the reply would never end */
+    off_t size = wait_for_silence(&child);
+    assert_int_equal(write(ends[1], "and the deep\n", 13), 13);
+    wait_for_output(&child, size + 10);
+    kill(child.pid, SIGINT);
+    wait_for_silence(&child);
+    kill(child.pid, SIGINT); /* at the prompt */
+    run_result result = run_finish(child);
+    expect_code(result, 130);
+    expect_contains(result.err, "interrupted; the session is saved");
+    run_free(&result);
+    close(ends[0]), close(ends[1]);
+    run_plan plan = {.arguments = {"chat", model, "--chat-template", "chatml", "--max-tokens", "3", "--session", session},
+                     .input = "go on\n"};
+    result = done(run_plan_now(plan));
+    run_free(&result);
+}
+
+static void second_ctrl_c_exits_at_once(void **state)
+{
+    (void)state;
+    const char *model = tiny_model("m", "gpt2"), *session = run_file("s");
+    int ends[2];
+    run_child child = chat_start(model, "100000000", session, ends);
+    assert_int_equal(write(ends[1], "the earth\n", 10), 10);
+    wait_for_output(&child, 20);
+    kill(child.pid, SIGSTOP);
+    kill(child.pid, SIGINT);
+    kill(child.pid, SIGTERM); /* both are pending: the second handler runs before the program looks */
+    kill(child.pid, SIGCONT);
+    run_result result = run_finish(child);
+    expect_code(result, 130);
+    assert_string_equal(result.err, "");
+    assert_int_equal(access(session, F_OK), -1);
+    run_free(&result);
+    close(ends[0]), close(ends[1]);
+}
+
+static void model_that_shrinks_while_it_is_used_is_an_error(void **state)
+{
+    (void)state;
+    const char *model = tiny_model("m", "gpt2");
+    char weights[600];
+    int ends[2];
+    snprintf(weights, sizeof weights, "%s/model.safetensors", model);
+    run_child child = chat_start(model, "5", run_file("s"), ends);
+    assert_int_equal(write(ends[1], "the earth\n", 10), 10);
+    wait_for_output(&child, 5);
+    assert_int_equal(truncate(weights, 100), 0);
+    assert_int_equal(write(ends[1], "the earth\n", 10), 10);
+    close(ends[1]);
+    run_result result = run_finish(child);
+    expect_code(result, 5);
+    assert_string_equal(result.err, "fam: a mapped file shrank or failed while it was read\n");
+    run_free(&result);
+    close(ends[0]);
+}
+
 static const struct CMUnitTest tests[] = {
     test_in_folder(session_that_continues_equals_one_that_was_not_stopped),
     test_in_folder(no_save_leaves_the_session_as_it_is),
@@ -366,11 +494,15 @@ static const struct CMUnitTest tests[] = {
     test_in_folder(interrupted_in_the_middle_of_a_piece_reads_every_token_once),
     test_in_folder(interrupted_file_that_changes_is_refused),
     test_in_folder(interruption_without_a_session_says_what_is_lost),
+    test_in_folder(what_was_read_before_a_failure_is_kept),
     test_in_folder(session_of_another_model_or_setting_is_refused),
     test_in_folder(session_is_never_the_model_or_an_input),
     test_in_folder(chat_answers_line_by_line_and_goes_on_tomorrow),
     test_in_folder(chat_reads_exactly_the_template),
     test_in_folder(chat_without_a_template_is_refused),
+    test_in_folder(ctrl_c_ends_a_reply_and_at_the_prompt_the_conversation),
+    test_in_folder(second_ctrl_c_exits_at_once),
+    test_in_folder(model_that_shrinks_while_it_is_used_is_an_error),
 };
 
 SUITE_MAIN(tests)

@@ -1,12 +1,16 @@
-"""tests/fixtures/pretokenizer/splits.json: how the `tokenizers` package splits texts by many a pre_tokenizer.
+"""tests/fixtures/pretokenizer: how the `tokenizers` package splits texts.
 
-`texts`; `cases`: a list of {pre_tokenizer: as in tokenizer.json, words: for each text a list of words}. Where a pattern
+splits.json, by many a pre_tokenizer: `texts`; `cases`: a list of {pre_tokenizer: as in tokenizer.json, words: for each text a list of words}. Where a pattern
 asks for more than letters and numbers, the last text is left out: it has characters that are new in Unicode.
+
+added.json, by added tokens that overlap: `tokenizer`, a tokenizer.json; `cases`: a list of {text, ids, special}, where
+the text of special tokens is text in `ids`, and parsed in `special`.
 """
 
 import json
+import random
 
-from tokenizers import Regex, Tokenizer, models
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence, Split
 
 import common
@@ -66,7 +70,32 @@ def bytes_of_characters():
     return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
 
 
+def write_added():
+    alphabet = bytes_of_characters()
+    tokenizer = Tokenizer(models.BPE(vocab={c: b for c, b in alphabet.items()}, merges=[]))
+    tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=True), decoders.ByteLevel()
+    for text, special, normalized in (
+        ("<s>", True, False), ("<s", False, False), ("ab<s>c", False, False), ("b", False, True), ("<|im_end|>", True, False),
+        ("im", False, False), ("end|", False, True), ("<|im_end|>\n", False, False), ("  ", False, True), ("é", False, True),
+        ("s>x", True, True), ("x<s>y", False, True), ("aaa", False, False), ("aaaaaaa", False, False),
+    ):  # fmt: skip
+        tokenizer.add_tokens([AddedToken(text, special=special, normalized=normalized)])
+    parts = ["<s>", "<s", "s>", "x", "y", "ab", "c", "b", "a", "aa", "<|im_end|>", "<|im", "im", "_end|", "|>", "\n", " ", "é",
+             "<", "end|>"]  # fmt: skip
+    draw, entries = random.Random(1), []
+    for _ in range(400):
+        text = "".join(draw.choice(parts) for _ in range(draw.randint(0, 9)))
+        tokenizer.encode_special_tokens = True
+        plain = tokenizer.encode(text, add_special_tokens=False).ids
+        tokenizer.encode_special_tokens = False
+        entries.append({"text": text, "ids": plain, "special": tokenizer.encode(text, add_special_tokens=False).ids})
+    common.write_json(
+        common.FIXTURES / "pretokenizer" / "added.json", {"tokenizer": json.loads(tokenizer.to_str()), "cases": entries}
+    )
+
+
 def main():
+    write_added()
     alphabet, tokenizer, entries = bytes_of_characters(), Tokenizer(models.BPE()), []
     for parts in cases():
         tokenizer.pre_tokenizer = Sequence(parts)

@@ -196,6 +196,7 @@ static void wrong_json_files_are_refused(void **state)
         {"\"SpecialToken\":{\"id\":\"<s>\"", "\"SpecialToken\":{\"id\":\"<t>\"", FAM_STATUS_BAD_FORMAT, "found \"<t>\""},
         {"\"content\":\"new\"", "\"content\":\"\"", FAM_STATUS_BAD_FORMAT, "content: found an empty one"},
         {"\"content\":\"new\"", "\"content\":\"<s>\"", FAM_STATUS_BAD_FORMAT, "need a text once"},
+        {"{\"id\":5,\"content\":\"new\"", "{\"id\":3,\"content\":\"<s>\"", FAM_STATUS_BAD_FORMAT, "need a text once"},
         {"\"content\":\"new\"", "\"content\":\"ab\"", FAM_STATUS_BAD_FORMAT, "need a text once, with one id (it has 2)"},
         {"\"id\":5", "\"id\":1", FAM_STATUS_BAD_FORMAT, "\"new\": found id 1, need one that no other token has"},
         {"\"id\":5", "\"id\":null", FAM_STATUS_BAD_FORMAT, "\"new\": found id null"},

@@ -25,7 +25,7 @@ static tile_layout layout_of(const fam_attention_shape *shape, fam_dtype dtype)
 {
     int64_t dim = shape->head_dim, keys = tile_keys(dim);
     tile_layout layout = {.rows = call_rows(dim), .words = PAIRS ? dim / 2 : dim, .dims = dim,
-                          .keys = keys};
+                          .keys = keys, .score_keys = keys};
     size_t tile = (size_t)(keys * dim) * sizeof(float);
     if (PAIRS)
         layout.v_bytes = tile / 2;
@@ -105,13 +105,15 @@ static void block_accumulate(const rows_call *call, const block_view *view)
 static void tile_attend(const rows_call *call, const fam_key_range *range, int64_t first, int64_t n, int64_t blocks)
 {
     block_view view;
+    vec raised[VECS];
     for (int64_t block = 0; block < blocks; block++) {
         if (!block_sees(call, block, range, first, n, &view))
             continue;
         block_scores(call, &view);
         if (view.masked)
             hide_keys(call, &view, range, first, call->s);
-        raise_maxima(call, &view, call->s);
+        if (maxima_rise(call, &view, call->s, raised))
+            raise_maxima(call, block, raised);
 #if PAIRS
         weigh(call, block, call->s, call->p, view.from, view.to, view.padded);
 #else

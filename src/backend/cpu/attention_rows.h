@@ -22,6 +22,7 @@ typedef struct tile_layout {
     int64_t words; /* of a packed query */
     int64_t dims;  /* of o: D and what the products add to it */
     int64_t keys;  /* of a tile, a multiple of GRAIN */
+    int64_t score_keys; /* of a buffer of scores */
     size_t k_bytes, v_bytes; /* room for one tile prepared */
 } tile_layout;
 
@@ -37,11 +38,12 @@ typedef struct rows_call {
     float *q;             /* [blocks][words][BLOCK] words */
     float *o;             /* [blocks][dims][BLOCK], not yet divided by sum */
     float *maximum, *sum; /* [blocks][BLOCK]: greatest exponent, sum of 2^(exponent - maximum) */
-    float *s;             /* [SCORE_BUFFERS][keys][BLOCK]: scores */
-    float *p;             /* [SCORE_BUFFERS][keys / 2][BLOCK] words: weights of two keys (PAIRS only) */
+    float *s;             /* [SCORE_BUFFERS][score_keys][BLOCK]: scores */
+    float *p;             /* [SCORE_BUFFERS][score_keys / 2][BLOCK] words: weights of two keys (PAIRS only) */
     void *k_room, *v_room;
     /* the tile, as tile_prepare left it */
     const uint8_t *k, *v;
+    int64_t k_copied; /* AMX: keys from here on lie in k_room */
     int64_t k_stride, v_stride; /* bytes from key to key (of v with PAIRS: from pair to pair) */
 } rows_call;
 
@@ -68,8 +70,8 @@ static size_t carve_call(rows_call *call, uint8_t *scratch)
     call->o = fam_carve(scratch, &used, rows * (size_t)layout->dims * sizeof(float));
     call->maximum = fam_carve(scratch, &used, rows * sizeof(float));
     call->sum = fam_carve(scratch, &used, rows * sizeof(float));
-    call->s = fam_carve(scratch, &used, SCORE_BUFFERS * (size_t)layout->keys * BLOCK * sizeof(float));
-    call->p = fam_carve(scratch, &used, PAIRS ? SCORE_BUFFERS * (size_t)layout->keys / 2 * BLOCK * sizeof(float) : 0);
+    call->s = fam_carve(scratch, &used, SCORE_BUFFERS * (size_t)layout->score_keys * BLOCK * sizeof(float));
+    call->p = fam_carve(scratch, &used, PAIRS ? SCORE_BUFFERS * (size_t)layout->score_keys / 2 * BLOCK * sizeof(float) : 0);
     call->k_room = fam_carve(scratch, &used, layout->k_bytes);
     call->v_room = fam_carve(scratch, &used, layout->v_bytes);
     return used;
@@ -227,20 +229,28 @@ static vec greatest_score(const float *s, int64_t from, int64_t to)
     return vec_max(vec_max(a, b), vec_max(c, d));
 }
 
-/* Raises the maxima to those of the scores if they lie far above, and brings what was summed so far to them. */
-static void raise_maxima(const rows_call *call, const block_view *view, const float *s)
+/* Finds the maxima with the scores of a view; true if some lie so far above the present ones that these must rise. */
+static bool maxima_rise(const rows_call *call, const block_view *view, const float *s, vec raised[VECS])
+{
+    bool rise = false;
+    for (int v = 0; v < VECS; v++) {
+        vec old = vec_load(call->maximum + view->block * BLOCK + v * LANES);
+        vec greatest = greatest_score(s + v * LANES, view->from, view->to);
+        raised[v] = vec_max(vec_mul(greatest, vec_set(call->exponent_scale)), old);
+        rise |= vec_any_above(raised[v], vec_add(old, vec_set(MAXIMUM_SLACK)));
+    }
+    return rise;
+}
+
+/* Sets higher maxima, and brings what was summed so far to them. */
+static void raise_maxima(const rows_call *call, int64_t block, const vec raised[VECS])
 {
     for (int v = 0; v < VECS; v++) {
-        float *maximum = call->maximum + view->block * BLOCK + v * LANES;
-        float *sum = call->sum + view->block * BLOCK + v * LANES;
-        vec greatest = greatest_score(s + v * LANES, view->from, view->to), old = vec_load(maximum);
-        vec raised = vec_max(vec_mul(greatest, vec_set(call->exponent_scale)), old);
-        if (!vec_any_above(raised, vec_add(old, vec_set(MAXIMUM_SLACK))))
-            continue;
-        vec shrink = weight_of(old, vec_set(1), raised);
-        vec_store(maximum, raised);
+        float *maximum = call->maximum + block * BLOCK + v * LANES, *sum = call->sum + block * BLOCK + v * LANES;
+        float *o = call->o + block * call->layout.dims * BLOCK + v * LANES;
+        vec shrink = weight_of(vec_load(maximum), vec_set(1), raised[v]);
+        vec_store(maximum, raised[v]);
         vec_store(sum, vec_mul(vec_load(sum), shrink));
-        float *o = call->o + view->block * call->layout.dims * BLOCK + v * LANES;
         for (int64_t dim = 0; dim < call->dim; dim++)
             vec_store(o + dim * BLOCK, vec_mul(vec_load(o + dim * BLOCK), shrink));
     }
