@@ -1,6 +1,7 @@
 /*
  * Speed of the CPU's attention, each version that this machine can run: GFLOP/s of visible keys for prefill, GB/s of keys
- * and values for decoding. Usage: bench_attention [threads [version-substring]]; medians of five.
+ * and values for decoding. Usage: bench_attention [threads [part of a version's name [part of a scene's name]]];
+ * medians of five.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,7 +109,7 @@ static double time_scene(const fam_cpu_attention_call *call, const scene *s, con
     return seconds[REPETITIONS / 2];
 }
 
-static void run_version(const version *v, const fam_attention_shape *shape, int threads)
+static void run_version(const version *v, const fam_attention_shape *shape, int threads, const char *only)
 {
     fam_memory memory;
     fam_cpu_attention_call call = {.kernel = v->kernel, .dtype = v->dtype};
@@ -123,7 +124,7 @@ static void run_version(const version *v, const fam_attention_shape *shape, int 
         double bytes = 2.0 * (double)((s->keys + s->queries) * shape->kv_heads * shape->head_dim) * (double)fam_dtype_bytes(v->dtype);
         int layers = s->queries > 1 ? 1 : 200e6 / bytes > LAYERS_MAX ? LAYERS_MAX : 1 + (int)(200e6 / bytes);
         double flops = 4.0 * (double)(shape->heads * shape->head_dim) * (double)s->queries * ((double)s->keys + (block + 1) / 2);
-        if (s->queries > 1 && v->isa == FAM_CPU_PORTABLE && s->queries > 256)
+        if ((v->isa == FAM_CPU_PORTABLE && s->queries > 256) || !strstr(s->name, only))
             continue;
         double seconds = time_scene(&call, s, shape, layers);
         printf("  %-14s %-30s %9.1f us  %8.1f GFLOP/s", v->name, s->name, seconds * 1e6, flops / seconds * 1e-9);
@@ -143,7 +144,7 @@ int main(int argc, char **argv)
         printf("H=%d G=%d D=%d, %d threads\n", (int)shapes[i].heads, (int)shapes[i].kv_heads, (int)shapes[i].head_dim, threads);
         for (size_t v = 0; v < sizeof VERSIONS / sizeof *VERSIONS; v++)
             if (VERSIONS[v].isa <= fam_cpu_best_isa() && (argc < 3 || strstr(VERSIONS[v].name, argv[2])))
-                run_version(&VERSIONS[v], &shapes[i], threads);
+                run_version(&VERSIONS[v], &shapes[i], threads, argc > 3 ? argv[3] : "");
     }
     return 0;
 }

@@ -148,7 +148,7 @@ static fam_status converse(chat_run *run, fam_error *error)
 {
     fam_status status = FAM_OK;
     bool end = false;
-    if (run->conversation.rendered < conversation_count(&run->conversation)) {
+    if (conversation_waits(&run->conversation)) {
         message("the last message was not read to its end: it goes on");
         status = answer(run, error);
     }

@@ -100,6 +100,8 @@ static fam_status read_input(generate_run *run, fam_error *error)
         status = input_skip(run->input, run->note.skipped, error);
     if (status != FAM_OK)
         return status;
+    if (run->note.resumes)
+        message("the input: goes on after the %lld tokens that the session has read", (long long)run->note.skipped);
     run->reader.session = run->session;
     run->reader.input = run->input;
     run->reader.after_piece = save_now_and_then;
@@ -139,6 +141,8 @@ static fam_status generate(generate_run *run, fam_error *error)
     generating.max_tokens = option_integer(options, OPTION_MAX_TOKENS);
     if (generating.max_tokens == 0)
         return FAM_OK;
+    if (!fam_engine_tokenizer(run->engine))
+        message("%s: it has no tokenizer: what is generated cannot be shown as text", options->argument);
     const char **stop = calloc(options->count + 1, sizeof *stop);
     if (!stop)
         return failure(error, FAM_STATUS_OUT_OF_MEMORY, "the options: out of memory");
@@ -207,15 +211,25 @@ static void tell_interrupted(const generate_run *run)
         message("interrupted after %lld tokens; nothing is kept without --session%s", read, path ? " that is saved" : "");
 }
 
-/* After success, an interruption or a failed output the session holds what was done, and is saved. */
+/* Whether the session holds something that is worth keeping: also after a failed output, a file that could not be read
+ * further, a full context. Not after an input that is wrong: what was read of it belongs to another text. */
+static bool keeps(const generate_run *run, fam_status status)
+{
+    if (!run->input || !session_file_saves(run->options))
+        return false;
+    if (status == FAM_OK || status == FAM_STATUS_CANCELLED)
+        return true;
+    bool more = fam_session_position(run->session) > run->first_position;
+    return more && (status == FAM_STATUS_IO || status == FAM_STATUS_OUT_OF_MEMORY ||
+                    (status == FAM_STATUS_CONTEXT_FULL && !run->reading));
+}
+
 static fam_status finish(generate_run *run, fam_status status, fam_error *error)
 {
     fam_error other;
-    bool keep = status == FAM_OK || status == FAM_STATUS_CANCELLED || run->output_status != FAM_OK;
-    if (run->input && keep && session_file_saves(run->options) &&
-        save(run, !run->reading, &other) != FAM_OK) {
+    if (keeps(run, status) && save(run, !run->reading, &other) != FAM_OK) {
         if (status != FAM_OK)
-            message("%s", error->message);
+            message("%s", status == FAM_STATUS_CANCELLED ? "interrupted" : error->message);
         *error = other;
         return other.status;
     }

@@ -73,6 +73,14 @@ size_t conversation_count(const cli_conversation *conversation)
     return json_array_size(conversation->messages);
 }
 
+bool conversation_waits(const cli_conversation *conversation)
+{
+    size_t count = conversation_count(conversation);
+    json_t *last = json_array_get(conversation->messages, count - 1);
+    const char *role = json_string_value(json_object_get(last, "role"));
+    return count > conversation->rendered && role && strcmp(role, "user") == 0;
+}
+
 static void forget_old_words(cli_conversation *conversation)
 {
     size_t kept = 0;
@@ -187,16 +195,12 @@ fam_status conversation_read(cli_conversation *conversation, fam_session *sessio
 fam_status conversation_end_reply(cli_conversation *conversation, fam_session *session, bool ended, fam_error *error)
 {
     id_list list = {0};
-    size_t consumed = 0;
-    fam_status status = render(conversation, conversation->rendered, false, &list, error);
-    if (status == FAM_OK) {
-        size_t end = list.count; /* one past the last end token */
-        while (end > 0 && !fam_tokenizer_is_end(conversation->tokenizer, list.ids[end - 1]))
-            end--;
-        size_t from = end == 0 ? list.count : ended ? end : end - 1;
-        if (from < list.count)
-            status = fam_session_feed(session, list.ids + from, list.count - from, &consumed, error);
-    }
+    fam_status status = ended ? FAM_OK : render(conversation, conversation->rendered, false, &list, error);
+    size_t end = list.count;
+    while (end > 0 && !fam_tokenizer_is_end(conversation->tokenizer, list.ids[end - 1]))
+        end--;
+    if (status == FAM_OK && end > 0)
+        status = fam_session_feed(session, &list.ids[end - 1], 1, NULL, error);
     if (status == FAM_OK)
         conversation->rendered = conversation_count(conversation);
     free(list.ids);

@@ -30,12 +30,14 @@ fam_status conversation_store(cli_conversation *conversation, cli_note *note, fa
 fam_status conversation_add(cli_conversation *conversation, const char *role, const char *content, size_t length,
                             fam_error *error);
 size_t conversation_count(const cli_conversation *conversation);
+/* Whether a message of the user has no reply yet. */
+bool conversation_waits(const cli_conversation *conversation);
 
 /* Feeds what the session has not read yet, with the assistant's opening. After CANCELLED it can be called again. */
 fam_status conversation_read(cli_conversation *conversation, fam_session *session, fam_error *error);
 
-/* After a reply was generated and added: feeds what ends it in the template, from the end token on unless the model has
- * written that itself (`ended`). */
+/* After a reply was generated and added: feeds its end token unless the model has written that itself (`ended`). What
+ * the template puts behind it comes with the next message. */
 fam_status conversation_end_reply(cli_conversation *conversation, fam_session *session, bool ended, fam_error *error);
 
 #endif

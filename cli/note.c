@@ -251,7 +251,6 @@ fam_status note_plan(cli_note *note, cli_source *sources, size_t *count, fam_err
             continue;
         note->unfinished = u;
         note->skipped = json_integer_value(json_object_get(reading, "tokens"));
-        message("%s: goes on after %lld tokens of it", source_label(&sources[matched - 1]), (long long)note->skipped);
         return FAM_OK;
     }
     return refuse_partial(unfinished, sources, *count, error);

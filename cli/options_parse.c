@@ -264,7 +264,7 @@ static int parse_arguments(cli_options *out, int argc, char **argv)
         }
     }
     if (!out->argument)
-        return usage_error("fam %s: found no %s, need `fam %s %s …`", verb->name, verb->argument, verb->name,
+        return usage_error("%s: found no %s, need `fam %s %s …`", verb->name, verb->argument, verb->name,
                            verb->argument);
     return check_path(verb->argument, out->argument);
 }

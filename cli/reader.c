@@ -55,7 +55,8 @@ static int64_t piece_size(const fam_engine *engine, int64_t position)
     return piece < PIECE_MAX ? piece : PIECE_MAX;
 }
 
-static fam_status read_piece(cli_reader *reader, int32_t *ids, double *nll, size_t capacity, size_t *count, fam_error *error)
+static fam_status read_piece(cli_reader *reader, int64_t context, int32_t *ids, double *nll, size_t capacity,
+                             size_t *count, fam_error *error)
 {
     fam_status status = input_read(reader->input, ids, capacity, count, error);
     if (status != FAM_OK || *count == 0)
@@ -67,6 +68,9 @@ static fam_status read_piece(cli_reader *reader, int32_t *ids, double *nll, size
         status = fam_session_score(reader->session, ids, *count, nll, &consumed, error);
     else
         status = fam_session_feed(reader->session, ids, *count, &consumed, error);
+    if (status == FAM_STATUS_CONTEXT_FULL && reader->piece_start + (int64_t)*count == context + 1)
+        status = failure(error, status, "the input: found more tokens than the %lld that mode full can hold, need --mode bswa "
+                         "or a memory (--adapter) to read without limit, or more room (--context)", (long long)context);
     reader->consumed += (int64_t)consumed - (bos && consumed > 0);
     if (nll && consumed > 0)
         reader->scored(reader->context, nll, consumed);
@@ -88,7 +92,7 @@ fam_status reader_run(cli_reader *reader, const fam_engine *engine, fam_error *e
     while (status == FAM_OK && more) {
         position = fam_session_position(reader->session);
         size_t count = 0, capacity = (size_t)(info.mode == FAM_MODE_FULL ? piece : piece - position % piece);
-        status = read_piece(reader, ids, nll, capacity, &count, error);
+        status = read_piece(reader, info.context, ids, nll, capacity, &count, error);
         more = count == capacity;
         if (status == FAM_OK && more && reader->after_piece)
             status = reader->after_piece(reader->context, error);

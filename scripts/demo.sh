@@ -51,7 +51,7 @@ draw_key() { echo $((10000 + $(od -An -N4 -tu4 /dev/urandom) % 90000)); }
 ask() {
     local since status=0
     since=$(now)
-    build/fam generate "$model" --adapter "$memory" --mode "$2" --file "$3" --max-tokens 8 --stats \
+    build/fam generate "$model" --adapter "$memory" --mode "$2" --file "$3" --max-tokens 5 --stats \
         >"$work/answer" 2>"$work/stats" </dev/null &
     child=$!
     while kill -0 "$child" 2>/dev/null; do
@@ -116,13 +116,13 @@ for ((round = 1; round <= rounds; round++)); do
     label=$(printf '  %-5s  %-5s  about %s tokens,' "$round" "$key" "$(thousands "$tokens")")
     ask "$label mode fam:" fam "$work/document.txt"
     fam_answer=$answer fam_seconds=$seconds
-    tokens=$(json_number tokens_read "$work/stats")
-    round_peak=$(json_number peak_bytes "$work/stats")
+    tokens=$(json_number input_tokens "$work/stats")
+    round_peak=$(json_number peak_bytes "$work/stats") round_speed=$(calc '%.0f' "$(json_number read_tok_s "$work/stats")")
     ask "$label mode bswa:" bswa "$work/document.txt"
     if [[ $fam_answer == "$key"* ]]; then fam_right=$((fam_right + 1)); fi
     if [[ $answer == "$key"* ]]; then bswa_right=$((bswa_right + 1)); fi
     printf '  %-5s  %-5s  %6s  %s  %s  %s tok/s\n' "$round" "$key" "$(thousands "$tokens")" "$(verdict "$key" "$fam_answer")" \
-        "$(verdict "$key" "$answer")" "$(thousands "$(calc '%.0f' "$tokens / $fam_seconds")")"
+        "$(verdict "$key" "$answer")" "$(thousands "$round_speed")"
     read_tokens=$((read_tokens + tokens))
     read_seconds=$(calc '%.3f' "$read_seconds + $fam_seconds")
     if [ "$round" = 1 ]; then
@@ -165,7 +165,7 @@ position() {
 resident() { sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status" 2>/dev/null; }
 
 since=$(now)
-build/fam score "$model" --adapter "$memory" --file "$work/bible.txt" --json >"$work/score" 2>"$work/score.log" </dev/null &
+build/fam generate "$model" --adapter "$memory" --file "$work/bible.txt" --max-tokens 0 --stats 2>"$work/stats" </dev/null &
 child=$!
 shown=0
 while kill -0 "$child" 2>/dev/null; do
@@ -173,8 +173,8 @@ while kill -0 "$child" 2>/dev/null; do
     at=$(position "$child") kib=$(resident "$child") || true
     if [ -z "$at" ] || [ -z "$kib" ]; then continue; fi
     line=$(printf '  %7.0f  %10s  %6s MiB' "$(calc '%.0f' "$(now) - $since")" "$(thousands $((at / 1000)))" $((kib / 1024)))
-    if [ $((at * 6 / bible_bytes)) -gt "$shown" ]; then
-        shown=$((at * 6 / bible_bytes))
+    if [ $((at * 10 / bible_bytes)) -gt "$shown" ]; then
+        shown=$((at * 10 / bible_bytes))
         live ''
         printf '%s\n' "$line"
     else
@@ -186,13 +186,12 @@ wait "$child" || status=$?
 child=
 live ''
 if [ "$status" -ne 0 ]; then
-    cat "$work/score.log" >&2
-    echo "demo: build/fam score ended with $status" >&2
+    cat "$work/stats" >&2
+    echo "demo: build/fam generate ended with $status" >&2
     exit 1
 fi
-bible_tokens=$(json_number tokens "$work/score")
-bible_seconds=$(json_number seconds "$work/score")
-bible_peak=$(json_number peak_bytes "$work/score")
+bible_tokens=$(json_number input_tokens "$work/stats") bible_speed=$(json_number read_tok_s "$work/stats")
+bible_peak=$(json_number peak_bytes "$work/stats")
 
 # ---- summary ----
 
@@ -202,7 +201,7 @@ printf '  remembered    %sfam %d/%d%s, bswa %d/%d keys (same weights, same block
     "$bswa_right" "$rounds"
 printf '  memory used   %s MiB at the most after %s tokens, %s MiB after %s\n' "$(mib "$round_peak")" "$(thousands "$tokens")" \
     "$(mib "$bible_peak")" "$(thousands "$bible_tokens")"
-printf '  speed         %s tokens a second in the Bible\n' "$(thousands "$(calc '%.0f' "$bible_tokens / $bible_seconds")")"
+printf '  speed         %s tokens a second in the Bible\n' "$(thousands "$(calc '%.0f' "$bible_speed")")"
 printf '  time          %.0f s\n' "$(calc '%.0f' "$(now) - $started")"
 if [ "$fam_right" -ge 4 ] && [ "$bswa_right" -eq 0 ]; then
     printf '\n%sThe memory works.%s\n' "$green" "$plain"

@@ -148,6 +148,11 @@ typedef struct fam_backend_ops {
     /* x [n, E] float32 *= target / sqrt(mean(x^2) + 1e-12), row by row, in place; target [n], or NULL for 1 (spec
      * section 3, state_norm). */
     void (*rescale_rows)(fam_exec *exec, float *x, const float *target, int64_t n, int64_t width);
+
+    /* nll [n] (host memory) = -log softmax(logits)[target] of each row of logits [n, V] float32; targets [n] host
+     * memory. */
+    void (*cross_entropy)(fam_exec *exec, double *nll, const float *logits, const int32_t *targets, int64_t n,
+                          int64_t vocab);
 } fam_backend_ops;
 
 /* Every backend begins with this. */

@@ -62,8 +62,8 @@ static bool is_target(const fam_peft_config *config, const char *module, bool *u
 }
 
 /* One of the two matrices of a module; *out is NULL if the file does not have it. */
-static fam_status find_matrix(const fam_adapter *adapter, const char *module, char letter, int64_t rows, int64_t columns,
-                              const fam_tensor **out, fam_error *error)
+static fam_status find_matrix(const fam_adapter *adapter, const char *module, char letter, int64_t rows,
+                              int64_t columns, const fam_tensor **out, fam_error *error)
 {
     fam_status status = FAM_OK;
     char name[NAME_SIZE], found[FAM_SHAPE_WORDS_SIZE];
@@ -74,8 +74,9 @@ static fam_status find_matrix(const fam_adapter *adapter, const char *module, ch
     if (!fam_safetensors_find(adapter->lora_file, name, &entry))
         goto done;
     const fam_tensor *tensor = entry.tensor;
-    FAM_FAIL_IF(!tensor, FAM_STATUS_UNSUPPORTED, "%s: tensor %s: type: found %s of %d dimensions, need F32, F16 or BF16",
-                path, name, entry.dtype, entry.n_dims);
+    FAM_FAIL_IF(!tensor, FAM_STATUS_UNSUPPORTED,
+                "%s: tensor %s: type: found %s of %d dimensions, need F32, F16 or BF16", path, name, entry.dtype,
+                entry.n_dims);
     FAM_FAIL_IF(tensor->n_dims != 2 || tensor->shape[0] != rows || tensor->shape[1] != columns, FAM_STATUS_MISMATCH,
                 "%s: tensor %s: shape: found %s, need [%lld, %lld] for this model and rank", path, name,
                 fam_shape_words(tensor->n_dims, tensor->shape, found), (long long)rows, (long long)columns);
@@ -94,10 +95,10 @@ static fam_status add_module(fam_adapter *adapter, const fam_peft_config *config
     FAM_TRY(find_matrix(adapter, module, 'A', adapter->rank, columns, &a, error));
     FAM_TRY(find_matrix(adapter, module, 'B', rows, adapter->rank, &b, error));
     bool target = config->targets && is_target(config, module, used);
-    FAM_FAIL_IF(!a != !b, FAM_STATUS_BAD_FORMAT, "%s: module %s: found lora_%c only, need lora_A and lora_B", path, module,
-                a ? 'A' : 'B');
-    FAM_FAIL_IF(target && !a, FAM_STATUS_BAD_FORMAT, "%s: module %s: found no tensors, need those of target_modules", path,
-                module);
+    FAM_FAIL_IF(!a != !b, FAM_STATUS_BAD_FORMAT, "%s: module %s: found lora_%c only, need lora_A and lora_B", path,
+                module, a ? 'A' : 'B');
+    FAM_FAIL_IF(target && !a, FAM_STATUS_BAD_FORMAT, "%s: module %s: found no tensors, need those of target_modules",
+                path, module);
     FAM_FAIL_IF(config->targets && !target && a, FAM_STATUS_BAD_FORMAT,
                 "%s: module %s: found tensors, need none: target_modules does not list it", path, module);
     if (!a)
@@ -139,10 +140,11 @@ static fam_status refuse_extra(const fam_adapter *adapter, fam_error *error)
             found = find_lora(adapter, module);
         }
         if (!found || (entry.tensor != found->a && entry.tensor != found->b))
-            return fam_error_set(error, FAM_STATUS_UNSUPPORTED,
-                                 "%s: tensor %.200s: found one that is no LoRA matrix of a projection of this model, need "
-                                 "none",
-                                 fam_safetensors_path(adapter->lora_file), entry.name);
+            return fam_error_set(
+                error, FAM_STATUS_UNSUPPORTED,
+                "%s: tensor %.200s: found one that is no LoRA matrix of a projection of this model, need "
+                "none",
+                fam_safetensors_path(adapter->lora_file), entry.name);
     }
     return FAM_OK;
 }
@@ -159,8 +161,8 @@ static fam_status collect_loras(fam_adapter *adapter, const fam_peft_config *con
     while (family->layer[roles].hf)
         roles++;
     FAM_TRY_ALLOC(used, fam_alloc_array(adapter->memory, targets, sizeof *used), config_path);
-    FAM_TRY_ALLOC(adapter->loras, fam_alloc_array(adapter->memory, (size_t)base->layers * roles, sizeof *adapter->loras),
-                  config_path);
+    FAM_TRY_ALLOC(adapter->loras,
+                  fam_alloc_array(adapter->memory, (size_t)base->layers * roles, sizeof *adapter->loras), config_path);
     for (int64_t layer = 0; layer < base->layers; layer++)
         for (const fam_role *role = family->layer; role->hf; role++) {
             char module[FAM_ROLE_NAME_SIZE];
@@ -171,8 +173,9 @@ static fam_status collect_loras(fam_adapter *adapter, const fam_peft_config *con
                                fam_dim_length(base, role->columns), used, error));
         }
     for (size_t i = 0; i < targets; i++)
-        FAM_FAIL_IF(!used[i], FAM_STATUS_UNSUPPORTED, "%s: target_modules: found \"%.128s\", need projections of the layers",
-                    config_path, json_string_value(json_array_get(config->targets, i)));
+        FAM_FAIL_IF(!used[i], FAM_STATUS_UNSUPPORTED,
+                    "%s: target_modules: found \"%.128s\", need projections of the layers", config_path,
+                    json_string_value(json_array_get(config->targets, i)));
     qsort(adapter->loras, (size_t)adapter->lora_count, sizeof *adapter->loras, by_module);
     FAM_TRY(refuse_extra(adapter, error));
     FAM_FAIL_IF(adapter->lora_count == 0, FAM_STATUS_BAD_FORMAT, "%s: found no tensors, need LoRA matrices",
@@ -190,12 +193,14 @@ static fam_status read_lora(fam_adapter *adapter, const fam_model_config *base, 
     size_t size = 0;
     fam_peft_config config = {0};
     FAM_TRY_ALLOC(config_path, fam_path_join(adapter->memory, adapter->path, "adapter_config.json"), adapter->path);
-    FAM_TRY_ALLOC(weights_path, fam_path_join(adapter->memory, adapter->path, "adapter_model.safetensors"), adapter->path);
-    FAM_FAIL_IF(!has_file(adapter, "adapter_model.safetensors") && has_file(adapter, "adapter_model.bin"),
-                FAM_STATUS_UNSUPPORTED,
-                "%s: weights: found adapter_model.bin, need adapter_model.safetensors: convert it (PEFT: load it and call "
-                "save_pretrained)",
-                adapter->path);
+    FAM_TRY_ALLOC(weights_path, fam_path_join(adapter->memory, adapter->path, "adapter_model.safetensors"),
+                  adapter->path);
+    FAM_FAIL_IF(
+        !has_file(adapter, "adapter_model.safetensors") && has_file(adapter, "adapter_model.bin"),
+        FAM_STATUS_UNSUPPORTED,
+        "%s: weights: found adapter_model.bin, need adapter_model.safetensors: convert it (PEFT: load it and call "
+        "save_pretrained)",
+        adapter->path);
     FAM_TRY(fam_file_read(&text, &size, adapter->memory, config_path, FAM_CONFIG_BYTES_MAX, error));
     FAM_TRY(fam_peft_config_parse(&config, config_path, (const char *)text, size, error));
     FAM_TRY(fam_safetensors_open(&adapter->lora_file, adapter->memory, weights_path, error));
@@ -238,8 +243,9 @@ static fam_status read_prompt(fam_adapter *adapter, const fam_model_config *base
                     "%s: tensor %.200s: found an unknown one, need fam.prompt only", path, entry.name);
     FAM_FAIL_IF(!fam_safetensors_find(adapter->prompt_file, "fam.prompt", &entry), FAM_STATUS_BAD_FORMAT,
                 "%s: tensor fam.prompt: found nothing, need it", path);
-    FAM_FAIL_IF(!entry.tensor, FAM_STATUS_UNSUPPORTED, "%s: fam.prompt: type: found %s of %d dimensions, need F32, F16 or BF16",
-                path, entry.dtype, entry.n_dims);
+    FAM_FAIL_IF(!entry.tensor, FAM_STATUS_UNSUPPORTED,
+                "%s: fam.prompt: type: found %s of %d dimensions, need F32, F16 or BF16", path, entry.dtype,
+                entry.n_dims);
     FAM_TRY(fam_prompt_check(entry.tensor, path, base->hidden_size, &adapter->settings, error));
     adapter->prompt = entry.tensor;
 done:
@@ -278,7 +284,8 @@ fam_status fam_adapter_open(fam_adapter **out, fam_memory *memory, const char *p
     if (!fam_path_exists(path))
         return fam_path_not_found(path, "an adapter directory", error);
     FAM_FAIL_IF(!fam_path_is_directory(path), FAM_STATUS_INVALID_ARGUMENT,
-                "%s: adapter: found a file, need the directory that holds adapter_config.json or fam_config.json", path);
+                "%s: adapter: found a file, need the directory that holds adapter_config.json or fam_config.json",
+                path);
     FAM_TRY_ALLOC(adapter, fam_alloc_zeroed(memory, sizeof *adapter), path);
     adapter->memory = memory;
     adapter->settings = fam_settings_none();

@@ -1,6 +1,6 @@
 /*
- * format/adapter.h: a PEFT adapter directory (adapter_config.json, adapter_model.safetensors) and the FAM files beside it
- * (fam_config.json, fam_prompt.safetensors). Either pair may be missing, not both.
+ * format/adapter.h: a PEFT adapter directory (adapter_config.json, adapter_model.safetensors) and the FAM files beside
+ * it (fam_config.json, fam_prompt.safetensors). Either pair may be missing, not both.
  *
  * An open adapter does not change and may be read by several threads. Tensors point into its mapped files.
  */
@@ -12,11 +12,11 @@
 typedef struct fam_adapter fam_adapter;
 
 /* Opens the directory and checks it against the base model: every LoRA tensor must name a projection of the model's
- * layers with its shape, in A and B pairs; where target_modules is a list, it and the tensors must agree. DoRA, patterns,
- * modules_to_save, PiSSA and the like are refused by name: FAM_STATUS_UNSUPPORTED. The prompt's width must be the
- * model's and its rows those of fam_config.json: FAM_STATUS_MISMATCH, as for LoRA shapes. Where fam_config.json says mode
- * fam the prompt must be there. FAM_STATUS_NOT_FOUND, FAM_STATUS_BAD_FORMAT, FAM_STATUS_IO, FAM_STATUS_OUT_OF_MEMORY.
- * `base` is not kept. */
+ * layers with its shape, in A and B pairs; where target_modules is a list, it and the tensors must agree. DoRA,
+ * patterns, modules_to_save, PiSSA and the like are refused by name: FAM_STATUS_UNSUPPORTED. The prompt's width must be
+ * the model's and its rows those of fam_config.json: FAM_STATUS_MISMATCH, as for LoRA shapes. Where fam_config.json
+ * says mode fam the prompt must be there. FAM_STATUS_NOT_FOUND, FAM_STATUS_BAD_FORMAT, FAM_STATUS_IO,
+ * FAM_STATUS_OUT_OF_MEMORY. `base` is not kept. */
 fam_status fam_adapter_open(fam_adapter **out, fam_memory *memory, const char *path, const fam_model_config *base,
                             fam_error *error);
 void fam_adapter_free(fam_adapter *adapter);

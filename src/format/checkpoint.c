@@ -25,7 +25,7 @@ const char *fam_shape_words(int n_dims, const int64_t *shape, char buffer[FAM_SH
     return buffer;
 }
 
-/* ---- the table of tensors --------------------------------------------------------------------------------------- */
+/* ---- the table of tensors ---------------------------------------------------------------------------------------- */
 
 static bool is_float(fam_type type)
 {
@@ -61,8 +61,9 @@ static fam_status check_found(const fam_checkpoint *checkpoint, const fam_role *
     fam_shape_words(vector ? 1 : 2, vector ? shape + 1 : shape, need);
     FAM_FAIL_IF(!exists, FAM_STATUS_BAD_FORMAT, "%s: tensor %s: found nothing, need %s", checkpoint->path, name, need);
     const fam_tensor *tensor = found->tensor;
-    FAM_FAIL_IF(!tensor, FAM_STATUS_UNSUPPORTED, "%s: tensor %s: type: found %s of %d dimensions, need %s of %s",
-                checkpoint->path, name, found->dtype, found->n_dims, need, fam_type_names());
+    FAM_FAIL_IF(!tensor, FAM_STATUS_UNSUPPORTED,
+                "%s: tensor %s: type: found %s of %d dimensions, need %s of F32, F16 or BF16", checkpoint->path, name,
+                found->dtype, found->n_dims, need);
     fam_shape_words(tensor->n_dims, tensor->shape, have);
     FAM_FAIL_IF(strcmp(have, need) != 0, FAM_STATUS_BAD_FORMAT, "%s: tensor %s: shape: found %s, need %s",
                 checkpoint->path, name, have, need);
@@ -137,7 +138,8 @@ fam_status fam_checkpoint_collect(fam_checkpoint *checkpoint, const fam_family *
     for (int64_t i = 0; i < last; i++)
         FAM_TRY(collect_role(checkpoint, &family->last[i], -1, lookup, error));
     if (prompt) {
-        FAM_TRY(fam_prompt_check(prompt, checkpoint->path, checkpoint->config.hidden_size, &checkpoint->settings, error));
+        FAM_TRY(
+            fam_prompt_check(prompt, checkpoint->path, checkpoint->config.hidden_size, &checkpoint->settings, error));
         append(checkpoint, prompt, "fam.prompt");
     }
     qsort(checkpoint->by_name, (size_t)checkpoint->count, sizeof *checkpoint->by_name, by_name);
@@ -148,8 +150,8 @@ done:
 const fam_tensor *fam_checkpoint_tensor(const fam_checkpoint *checkpoint, const char *name)
 {
     const fam_tensor key = {.name = name}, *wanted = &key;
-    const fam_tensor **found = bsearch(&wanted, checkpoint->by_name, (size_t)checkpoint->count,
-                                       sizeof *checkpoint->by_name, by_name);
+    const fam_tensor **found =
+        bsearch(&wanted, checkpoint->by_name, (size_t)checkpoint->count, sizeof *checkpoint->by_name, by_name);
     return found ? *found : NULL;
 }
 
@@ -158,7 +160,7 @@ const fam_tensor *fam_checkpoint_tensor_at(const fam_checkpoint *checkpoint, int
     return index >= 0 && index < checkpoint->count ? &checkpoint->tensors[index] : NULL;
 }
 
-/* ---- opening ---------------------------------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 /* "organisation/name", of the characters that names on the Hugging Face hub have. */
 static bool looks_like_hub_name(const char *path)
@@ -186,10 +188,12 @@ static const char *advice(const char *path)
         {".bin", "PyTorch weights: convert them to safetensors (transformers: save_pretrained) and give the directory"},
         {".pt", "PyTorch weights: convert them to safetensors (transformers: save_pretrained) and give the directory"},
         {".pth", "PyTorch weights: convert them to safetensors (transformers: save_pretrained) and give the directory"},
-        {".ckpt", "a PyTorch checkpoint: convert it to safetensors (transformers: save_pretrained) and give the directory"},
+        {".ckpt",
+         "a PyTorch checkpoint: convert it to safetensors (transformers: save_pretrained) and give the directory"},
         {".onnx", "an ONNX graph: give the Hugging Face directory or GGUF file that it was made from"},
         {".h5", "Keras weights: convert them to safetensors (transformers: save_pretrained) and give the directory"},
-        {".msgpack", "Flax weights: convert them to safetensors (transformers: save_pretrained) and give the directory"},
+        {".msgpack",
+         "Flax weights: convert them to safetensors (transformers: save_pretrained) and give the directory"},
         {".json", "a JSON file: give the directory that holds it"},
         {".zip", "an archive: unpack it"},
         {".gz", "an archive: unpack it"},
@@ -300,9 +304,10 @@ const struct fam_gguf *fam_checkpoint_gguf(const fam_checkpoint *checkpoint)
 static void hash_config(uint8_t hash[16], const fam_checkpoint *checkpoint)
 {
     const fam_model_config *c = &checkpoint->config;
-    const int64_t integers[] = {checkpoint->permuted, c->vocab_size,      c->hidden_size,  c->intermediate_size,
-                                c->layers,            c->heads,           c->kv_heads,     c->head_dim,
-                                c->tied_embeddings,   c->context_length,  c->rope_scaling, c->rope_original_context,
+    const int64_t integers[] = {checkpoint->permuted, c->vocab_size,   c->hidden_size,
+                                c->intermediate_size, c->layers,       c->heads,
+                                c->kv_heads,          c->head_dim,     c->tied_embeddings,
+                                c->context_length,    c->rope_scaling, c->rope_original_context,
                                 checkpoint->count};
     const double reals[] = {c->rope_theta, c->rms_norm_eps, c->rope_factor, c->rope_low_freq_factor,
                             c->rope_high_freq_factor};

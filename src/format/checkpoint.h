@@ -27,8 +27,8 @@ typedef struct fam_model_config {
     int64_t head_dim;          /* D, even */
     double rope_theta;
     double rms_norm_eps;
-    bool tied_embeddings;      /* the output matrix is the embedding table */
-    int64_t context_length;    /* tokens the model was made for */
+    bool tied_embeddings;   /* the output matrix is the embedding table */
+    int64_t context_length; /* tokens the model was made for */
     fam_rope_scaling rope_scaling;
     double rope_factor, rope_low_freq_factor, rope_high_freq_factor; /* llama3 only */
     int64_t rope_original_context;                                   /* llama3 only */
@@ -48,10 +48,10 @@ enum {
 
 /* FAM settings as one speaker (a model, an adapter, the caller) gives them; what it leaves out is negative. */
 typedef struct fam_settings {
-    int mode;          /* enum fam_mode, or -1 */
+    int mode;                                                /* enum fam_mode, or -1 */
     int64_t block_size, memory_segments, fam_length, window; /* or -1 */
-    int state_norm;    /* enum fam_state_norm, or -1 */
-    int fam_positions; /* enum fam_positions, or -1 */
+    int state_norm;                                          /* enum fam_state_norm, or -1 */
+    int fam_positions;                                       /* enum fam_positions, or -1 */
 } fam_settings;
 
 /* From 1 to this: block_size, fam_length, window. */
@@ -79,10 +79,10 @@ typedef struct fam_checkpoint_options {
 
 /* Opens a Hugging Face directory or a GGUF file. Checks the container, the configuration, and that every tensor the
  * configuration calls for is there with its shape, and none besides but known harmless ones. `memory` outlives it;
- * `options` may be NULL. Neither the tokenizer's files nor the values of weights are looked at. FAM_STATUS_NOT_FOUND (with
- * advice where the path looks like a name on a hub), FAM_STATUS_BAD_FORMAT, FAM_STATUS_UNSUPPORTED (a key or type by its
- * name; a file of another format, with advice), FAM_STATUS_IO, FAM_STATUS_OUT_OF_MEMORY. An open checkpoint does not
- * change and may be read by several threads. */
+ * `options` may be NULL. Neither the tokenizer's files nor the values of weights are looked at. FAM_STATUS_NOT_FOUND
+ * (with advice where the path looks like a name on a hub), FAM_STATUS_BAD_FORMAT, FAM_STATUS_UNSUPPORTED (a key or type
+ * by its name; a file of another format, with advice), FAM_STATUS_IO, FAM_STATUS_OUT_OF_MEMORY. An open checkpoint does
+ * not change and may be read by several threads. */
 fam_status fam_checkpoint_open(fam_checkpoint **out, fam_memory *memory, const char *path,
                                const fam_checkpoint_options *options, fam_error *error);
 void fam_checkpoint_free(fam_checkpoint *checkpoint);
@@ -94,8 +94,8 @@ const fam_settings *fam_checkpoint_settings(const fam_checkpoint *checkpoint);
 /* Q and K rows are in llama.cpp's order: within each head row 2i + s is Hugging Face's row i + s D/2. */
 bool fam_checkpoint_permuted(const fam_checkpoint *checkpoint);
 
-/* By Hugging Face name ("model.layers.0.self_attn.q_proj.weight"), and "fam.prompt" [F, E]; NULL if there is none (a tied
- * "lm_head.weight" is none). Norms and the prompt are F32, F16 or BF16; matrices may be of any fam_type. */
+/* By Hugging Face name ("model.layers.0.self_attn.q_proj.weight"), and "fam.prompt" [F, E]; NULL if there is none (a
+ * tied "lm_head.weight" is none). Norms and the prompt are F32, F16 or BF16; matrices may be of any fam_type. */
 const fam_tensor *fam_checkpoint_tensor(const fam_checkpoint *checkpoint, const char *name);
 /* All of them, in the model's order (embedding, layers, norm, output, prompt), under their Hugging Face names: index
  * from 0; NULL past the end. */

@@ -208,8 +208,8 @@ fam_status fam_model_config_check(const fam_model_config *config, const char *wh
     FAM_FAIL_IF(config->kv_heads > config->heads || config->heads % config->kv_heads != 0, FAM_STATUS_BAD_FORMAT,
                 "%s: key/value heads: found %lld for %lld heads, need a divisor", where, (long long)config->kv_heads,
                 (long long)config->heads);
-    FAM_FAIL_IF(config->head_dim % 2 != 0, FAM_STATUS_BAD_FORMAT, "%s: head size: found %lld, need an even number", where,
-                (long long)config->head_dim);
+    FAM_FAIL_IF(config->head_dim % 2 != 0, FAM_STATUS_BAD_FORMAT, "%s: head size: found %lld, need an even number",
+                where, (long long)config->head_dim);
     FAM_FAIL_IF(config->heads * config->head_dim > FAM_WIDTH_MAX, FAM_STATUS_BAD_FORMAT,
                 "%s: heads: found %lld of size %lld, need at most %d together", where, (long long)config->heads,
                 (long long)config->head_dim, FAM_WIDTH_MAX);

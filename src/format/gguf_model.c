@@ -1,9 +1,10 @@
 /*
- * format/gguf_model.c: a model in a GGUF file: its keys as a configuration, its tensors by their Hugging Face names. The
- * container is gguf.c's.
+ * format/gguf_model.c: a model in a GGUF file: its keys as a configuration, its tensors by their Hugging Face names.
+ * The container is gguf.c's.
  *
- * Names: "blk.N.<role>.weight" for "model.layers.N.<role>.weight" (family.c). FAM settings are the keys fam.*, the prompt
- * the float32 array fam.prompt, row by row. rope_freqs.weight [D/2] holds what inverse frequencies are divided by.
+ * Names: "blk.N.<role>.weight" for "model.layers.N.<role>.weight" (family.c). FAM settings are the keys fam.*, the
+ * prompt the float32 array fam.prompt, row by row. rope_freqs.weight [D/2] holds what inverse frequencies are divided
+ * by.
  */
 #include <math.h>
 #include <stdio.h>
@@ -68,7 +69,7 @@ static fam_status read_positive(const reading *at, const char *rest, bool requir
     return FAM_OK;
 }
 
-/* ---- which keys there may be -------------------------------------------------------------------------------------- */
+/* ---- which keys there may be ------------------------------------------------------------------------------------- */
 
 /* Whether every byte of a scalar or string value is 0, that is: zero, false, "". */
 static bool is_zero(const fam_gguf_value *value)
@@ -98,8 +99,9 @@ static fam_status check_key(const reading *at, const fam_gguf_value *value, cons
                              "%s: %.128s: found a key that is not implemented, need one that is known to be harmless",
                              at->checkpoint->path, value->key);
     if (rule->need && is_zero(value) != (rule->need[0] == '0'))
-        return fam_error_set(at->error, FAM_STATUS_UNSUPPORTED, "%s: %s: found %s, need %s (others are not implemented)",
-                             at->checkpoint->path, value->key, is_zero(value) ? "false" : "a value other than 0",
+        return fam_error_set(at->error, FAM_STATUS_UNSUPPORTED,
+                             "%s: %s: found %s, need %s (others are not implemented)", at->checkpoint->path, value->key,
+                             is_zero(value) ? "false" : "a value other than 0",
                              rule->need[0] == '0' ? "0 or false" : "true");
     return FAM_OK;
 }
@@ -138,7 +140,7 @@ static fam_status check_keys(const reading *at)
     return FAM_OK;
 }
 
-/* ---- the configuration --------------------------------------------------------------------------------------------- */
+/* ---- the configuration ------------------------------------------------------------------------------------------- */
 
 static fam_status find_family(const fam_checkpoint *checkpoint, const fam_family **out, fam_error *error)
 {
@@ -233,7 +235,7 @@ done:
     return status;
 }
 
-/* ---- FAM ----------------------------------------------------------------------------------------------------------- */
+/* ---- FAM --------------------------------------------------------------------------------------------------------- */
 
 /* fam.prompt is F E numbers: F follows from the model's E. */
 static fam_status read_prompt(fam_checkpoint *checkpoint, const fam_gguf_value *value, fam_tensor *prompt,
@@ -248,7 +250,7 @@ static fam_status read_prompt(fam_checkpoint *checkpoint, const fam_gguf_value *
                 "%s: fam.prompt: found %llu numbers, need a multiple of embedding_length, %llu", checkpoint->path,
                 (unsigned long long)value->count, (unsigned long long)width);
     *prompt = (fam_tensor){"fam.prompt", FAM_TYPE_F32, 2, {(int64_t)(value->count / width), (int64_t)width},
-                           value->data, value->bytes};
+                           value->data,  value->bytes};
 done:
     return status;
 }
@@ -281,7 +283,7 @@ done:
     return status;
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------------------------- */
+/* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 static const char rope_factors_name[] = "rope_freqs.weight";
 
@@ -300,8 +302,8 @@ static fam_status read_rope_factors(fam_checkpoint *checkpoint, fam_error *error
     memcpy(checkpoint->rope_factors, tensor->data, tensor->bytes);
     for (int64_t i = 0; i < count; i++)
         FAM_FAIL_IF(!isfinite(checkpoint->rope_factors[i]) || checkpoint->rope_factors[i] <= 0, FAM_STATUS_BAD_FORMAT,
-                    "%s: tensor %s: element %lld: found %g, need a finite number above 0", checkpoint->path, tensor->name,
-                    (long long)i, (double)checkpoint->rope_factors[i]);
+                    "%s: tensor %s: element %lld: found %g, need a finite number above 0", checkpoint->path,
+                    tensor->name, (long long)i, (double)checkpoint->rope_factors[i]);
     checkpoint->config.rope_frequency_factors = checkpoint->rope_factors;
 done:
     return status;

@@ -8,14 +8,20 @@
 #include "format/model_private.h"
 
 static const fam_key_rule rope_default_keys[] = {
-    {"rope_type", NULL}, {"type", NULL}, {"rope_theta", NULL}, {"partial_rotary_factor", "[1, 1.0]"},
+    {"rope_type", NULL},    {"type", NULL}, {"rope_theta", NULL}, {"partial_rotary_factor", "[1, 1.0]"},
     {"factor", "[1, 1.0]"}, {NULL, NULL},
 };
 
 static const fam_key_rule rope_llama3_keys[] = {
-    {"rope_type", NULL}, {"type", NULL}, {"rope_theta", NULL}, {"partial_rotary_factor", "[1, 1.0]"},
-    {"factor", NULL}, {"low_freq_factor", NULL}, {"high_freq_factor", NULL},
-    {"original_max_position_embeddings", NULL}, {NULL, NULL},
+    {"rope_type", NULL},
+    {"type", NULL},
+    {"rope_theta", NULL},
+    {"partial_rotary_factor", "[1, 1.0]"},
+    {"factor", NULL},
+    {"low_freq_factor", NULL},
+    {"high_freq_factor", NULL},
+    {"original_max_position_embeddings", NULL},
+    {NULL, NULL},
 };
 
 /* Reads the llama3 parameters. As in transformers, an absent original length is the model's length. */
@@ -116,7 +122,8 @@ static fam_status read_sizes(fam_model_config *config, json_t *object, const cha
     fam_status status = FAM_OK;
     FAM_TRY(fam_keys_size(object, name, "vocab_size", true, 1, FAM_VOCAB_MAX, &config->vocab_size, error));
     FAM_TRY(fam_keys_size(object, name, "hidden_size", true, 1, FAM_WIDTH_MAX, &config->hidden_size, error));
-    FAM_TRY(fam_keys_size(object, name, "intermediate_size", true, 1, FAM_WIDTH_MAX, &config->intermediate_size, error));
+    FAM_TRY(
+        fam_keys_size(object, name, "intermediate_size", true, 1, FAM_WIDTH_MAX, &config->intermediate_size, error));
     FAM_TRY(fam_keys_size(object, name, "num_hidden_layers", true, 1, FAM_LAYERS_MAX, &config->layers, error));
     FAM_TRY(fam_keys_size(object, name, "num_attention_heads", true, 1, FAM_HEADS_MAX, &config->heads, error));
     config->kv_heads = config->heads;

@@ -97,8 +97,9 @@ static fam_status check_shard(const fam_safetensors *file, const json_t *map, co
     for (int64_t i = 0; fam_safetensors_entry_at(file, i, &entry); i++) {
         const char *where = json_string_value(json_object_get(map, entry.name));
         if (!where || strcmp(where, file_name(file)) != 0)
-            return fam_error_set(error, FAM_STATUS_BAD_FORMAT, "%s: weight_map: %.200s: found %s, need \"%s\", which has it",
-                                 index_path, entry.name, where ? where : "nothing", file_name(file));
+            return fam_error_set(error, FAM_STATUS_BAD_FORMAT,
+                                 "%s: weight_map: %.200s: found %s, need \"%s\", which has it", index_path, entry.name,
+                                 where ? where : "nothing", file_name(file));
         ++*listed;
         *bytes += entry.bytes;
     }
@@ -118,8 +119,8 @@ static fam_status find_missing(const fam_checkpoint *checkpoint, json_t *map, co
             found = fam_safetensors_find(checkpoint->files[i], tensor, &entry);
         if (!found)
             return fam_error_set(error, FAM_STATUS_BAD_FORMAT,
-                                 "%s: weight_map: %.200s: found no such tensor in \"%s\", need it there", index_path, tensor,
-                                 json_string_value(value));
+                                 "%s: weight_map: %.200s: found no such tensor in \"%s\", need it there", index_path,
+                                 tensor, json_string_value(value));
     }
     return FAM_OK;
 }
@@ -171,7 +172,7 @@ done:
 static fam_status check_files(const fam_checkpoint *checkpoint, fam_error *error)
 {
     static const char *const others[] = {"pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth",
-                                         "tf_model.h5", "flax_model.msgpack", "model.onnx"};
+                                         "tf_model.h5",       "flax_model.msgpack",           "model.onnx"};
     bool config = has_file(checkpoint, "config.json");
     bool weights = has_file(checkpoint, single_name) || has_file(checkpoint, index_name);
     if (config && weights)
@@ -196,7 +197,8 @@ static fam_status open_weights(fam_checkpoint *checkpoint, const fam_checkpoint_
     }
     if (has_file(checkpoint, index_name)) /* as in transformers, the single file goes first */
         fam_warn(options, "%s: %s: not used, since there is %s", checkpoint->path, index_name, single_name);
-    FAM_TRY_ALLOC(checkpoint->files, fam_alloc_array(checkpoint->memory, 1, sizeof *checkpoint->files), checkpoint->path);
+    FAM_TRY_ALLOC(checkpoint->files, fam_alloc_array(checkpoint->memory, 1, sizeof *checkpoint->files),
+                  checkpoint->path);
     FAM_TRY(open_file(checkpoint, single_name, error));
 done:
     return status;
@@ -224,7 +226,8 @@ static bool is_harmless(const fam_checkpoint *checkpoint, const char *name)
     return checkpoint->config.tied_embeddings && strcmp(name, "lm_head.weight") == 0;
 }
 
-static fam_status check_extras(const fam_checkpoint *checkpoint, const fam_checkpoint_options *options, fam_error *error)
+static fam_status check_extras(const fam_checkpoint *checkpoint, const fam_checkpoint_options *options,
+                               fam_error *error)
 {
     for (int64_t f = 0; f < checkpoint->file_count; f++) {
         fam_safetensors_entry entry;

@@ -28,8 +28,8 @@ static fam_status check_weight_map(const json_t *map, const char *name, fam_erro
         char words[FAM_JSON_WORDS_SIZE];
         if (!json_is_string(file) || !is_plain_name(json_string_value(file)))
             return fam_error_set(error, FAM_STATUS_BAD_FORMAT,
-                                 "%s: weight_map: %.128s: found %s, need the name of a .safetensors file beside it", name,
-                                 tensor, fam_json_words(file, words));
+                                 "%s: weight_map: %.128s: found %s, need the name of a .safetensors file beside it",
+                                 name, tensor, fam_json_words(file, words));
     }
     return FAM_OK;
 }

@@ -23,8 +23,9 @@ fam_status fam_json_parse(json_t **out, const char *name, const char *text, size
     }
     if (json_error_code(&failure) == json_error_out_of_memory)
         return fam_out_of_memory(error, name);
-    return fam_error_set(error, FAM_STATUS_BAD_FORMAT, "%s: not JSON: line %d column %d: found %s, need one JSON object",
-                         name, failure.line, failure.column, failure.text);
+    return fam_error_set(error, FAM_STATUS_BAD_FORMAT,
+                         "%s: not JSON: line %d column %d: found %s, need one JSON object", name, failure.line,
+                         failure.column, failure.text);
 }
 
 fam_status fam_json_read(json_t **out, fam_memory *memory, const char *path, size_t limit, fam_error *error)

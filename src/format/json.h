@@ -18,7 +18,8 @@
 enum { FAM_JSON_DEPTH_MAX = 2048, FAM_JSON_BYTES_MAX = 1 << 30 };
 
 /* Parses `size` bytes; `name` stands for the file in messages ("<name>: not JSON: line 3 column 7: ..."). The top level
- * is an object or an array. The caller releases *out with json_decref. FAM_STATUS_BAD_FORMAT, FAM_STATUS_OUT_OF_MEMORY. */
+ * is an object or an array. The caller releases *out with json_decref. FAM_STATUS_BAD_FORMAT, FAM_STATUS_OUT_OF_MEMORY.
+ */
 fam_status fam_json_parse(json_t **out, const char *name, const char *text, size_t size, fam_error *error);
 /* Reads a file of at most `limit` bytes and parses it; the top level must be an object. */
 fam_status fam_json_read(json_t **out, fam_memory *memory, const char *path, size_t limit, fam_error *error);
@@ -41,8 +42,8 @@ fam_status fam_json_child(json_t *object, const char *where, const char *key, js
 /* Walks the members of one large object without building it, so that a header of 100 MB costs no more memory than its
  * largest member. Begin with {name, text, size, 0}. Each call gives one member: `key` (a JSON string, to be released by
  * the caller), and where its value's text lies; *key is NULL at the end of the object, which must be the end of the
- * text but for spaces. The caller must parse every value (fam_json_walk_value): only then is all of it known to be JSON.
- * The walk does not see duplicates. */
+ * text but for spaces. The caller must parse every value (fam_json_walk_value): only then is all of it known to be
+ * JSON. The walk does not see duplicates. */
 typedef struct fam_json_walk {
     const char *name, *text;
     size_t size, at;

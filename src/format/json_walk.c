@@ -17,8 +17,8 @@ static void skip_blanks(fam_json_walk *walk)
 static fam_status broken(const fam_json_walk *walk, const char *need, fam_error *error)
 {
     if (walk->at >= walk->size)
-        return fam_error_set(error, FAM_STATUS_BAD_FORMAT, "%s: not JSON: byte %zu: found the end, need %s",
-                             walk->name, walk->at, need);
+        return fam_error_set(error, FAM_STATUS_BAD_FORMAT, "%s: not JSON: byte %zu: found the end, need %s", walk->name,
+                             walk->at, need);
     return fam_error_set(error, FAM_STATUS_BAD_FORMAT, "%s: not JSON: byte %zu: found '%c', need %s", walk->name,
                          walk->at, walk->text[walk->at], need);
 }
@@ -78,8 +78,7 @@ static fam_status end_of_object(fam_json_walk *walk, json_t **key, fam_error *er
     return FAM_OK;
 }
 
-fam_status fam_json_walk_next(fam_json_walk *walk, json_t **key, size_t *value_at, size_t *value_size,
-                              fam_error *error)
+fam_status fam_json_walk_next(fam_json_walk *walk, json_t **key, size_t *value_at, size_t *value_size, fam_error *error)
 {
     bool first = walk->at == 0;
     skip_blanks(walk);
@@ -129,6 +128,6 @@ fam_status fam_json_walk_value(json_t **out, const fam_json_walk *walk, size_t v
     }
     if (json_error_code(&failure) == json_error_out_of_memory)
         return fam_out_of_memory(error, walk->name);
-    return fam_error_set(error, FAM_STATUS_BAD_FORMAT, "%s: not JSON: byte %zu: found %s, need a JSON value", walk->name,
-                         value_at + (failure.position > 0 ? (size_t)failure.position : 0), failure.text);
+    return fam_error_set(error, FAM_STATUS_BAD_FORMAT, "%s: not JSON: byte %zu: found %s, need a JSON value",
+                         walk->name, value_at + (failure.position > 0 ? (size_t)failure.position : 0), failure.text);
 }

@@ -1,6 +1,6 @@
 /*
- * format/model_private.h: what the files behind checkpoint.h and adapter.h share: families, key rules, settings by name,
- * and the inside of a checkpoint. Not for other rooms.
+ * format/model_private.h: what the files behind checkpoint.h and adapter.h share: families, key rules, settings by
+ * name, and the inside of a checkpoint. Not for other rooms.
  */
 #ifndef FAM_FORMAT_MODEL_PRIVATE_H
 #define FAM_FORMAT_MODEL_PRIVATE_H
@@ -10,10 +10,17 @@
 #include "format/json.h"
 #include "format/safetensors.h"
 
-/* ---- families (family.c) ---------------------------------------------------------------------------------------- */
+/* ---- families (family.c) ----------------------------------------------------------------------------------------- */
 
 /* A length by its meaning; fam_dim_length gives the number. */
-typedef enum fam_dim { FAM_DIM_NONE, FAM_DIM_VOCAB, FAM_DIM_HIDDEN, FAM_DIM_INTERMEDIATE, FAM_DIM_Q, FAM_DIM_KV } fam_dim;
+typedef enum fam_dim {
+    FAM_DIM_NONE,
+    FAM_DIM_VOCAB,
+    FAM_DIM_HIDDEN,
+    FAM_DIM_INTERMEDIATE,
+    FAM_DIM_Q,
+    FAM_DIM_KV
+} fam_dim;
 
 /* A weight of a model: "<hf>.weight" in a directory, "<gguf>.weight" in a GGUF file; those of a layer after
  * "model.layers.N." and "blk.N.". rows is FAM_DIM_NONE for a vector. */
@@ -30,10 +37,10 @@ typedef struct fam_key_rule {
 
 /* One family of models. Another family is another entry of the table in family.c. */
 typedef struct fam_family {
-    const char *name;              /* model_type, and general.architecture */
-    const char *hf_class;          /* must be among "architectures" where these are given */
+    const char *name;                     /* model_type, and general.architecture */
+    const char *hf_class;                 /* must be among "architectures" where these are given */
     const fam_role *first, *layer, *last; /* lists that end with a NULL name; `last` ends with the output matrix */
-    const fam_key_rule *hf_keys;   /* of config.json, besides those of fam_common_keys */
+    const fam_key_rule *hf_keys;          /* of config.json, besides those of fam_common_keys */
     const fam_key_rule *gguf_keys; /* after "<name>."; need: NULL, or "0" for zero, false or empty, "1" for true */
     /* what transformers takes for absent keys */
     double rope_theta, rms_norm_eps;
@@ -50,7 +57,7 @@ int64_t fam_dim_length(const fam_model_config *config, fam_dim dim);
 /* Sizes that belong together, whichever container they came from. */
 fam_status fam_model_config_check(const fam_model_config *config, const char *where, fam_error *error);
 
-/* ---- keys (keys.c) ---------------------------------------------------------------------------------------------- */
+/* ---- keys (keys.c) ----------------------------------------------------------------------------------------------- */
 
 /* FAM_STATUS_UNSUPPORTED by name for a key that no list has, or whose value is none of those it needs. With
  * `empty_is_absent` unknown keys with false, 0, "", [] and {} pass as null does. `more` may be NULL. */
@@ -69,7 +76,7 @@ fam_status fam_keys_positive(const json_t *object, const char *where, const char
 
 void fam_warn(const fam_checkpoint_options *options, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- FAM settings (settings.c) ---------------------------------------------------------------------------------- */
+/* ---- FAM settings (settings.c) ----------------------------------------------------------------------------------- */
 
 /* Sets one setting by its name in files; `where` stands before the key in messages. A name that is none:
  * FAM_STATUS_UNSUPPORTED; a value that is none: FAM_STATUS_BAD_FORMAT. */
@@ -80,7 +87,7 @@ fam_status fam_settings_set_integer(fam_settings *settings, const char *where, c
 /* The members of an object like the key `fam` of config.json. */
 fam_status fam_settings_from_json(fam_settings *settings, const json_t *object, const char *where, fam_error *error);
 
-/* ---- config.json (hf_config.c) and the shard index (hf_index.c) --------------------------------------------------- */
+/* ---- config.json (hf_config.c) and the shard index (hf_index.c) -------------------------------------------------- */
 
 enum { FAM_CONFIG_BYTES_MAX = 1 << 20, FAM_INDEX_BYTES_MAX = 2 << 20 };
 
@@ -92,7 +99,7 @@ fam_status fam_hf_config_parse(fam_model_config *config, fam_settings *settings,
  * weight_map maps tensors to file names that are plain names. */
 fam_status fam_hf_index_parse(json_t **out, const char *name, const char *text, size_t size, fam_error *error);
 
-/* ---- checkpoints (checkpoint.c, hf_directory.c, gguf_model.c) ------------------------------------------------------ */
+/* ---- checkpoints (checkpoint.c, hf_directory.c, gguf_model.c) ---------------------------------------------------- */
 
 struct fam_checkpoint {
     fam_memory *memory;
@@ -137,7 +144,7 @@ const char *fam_shape_words(int n_dims, const int64_t *shape, char buffer[FAM_SH
 fam_status fam_hf_directory_open(fam_checkpoint *checkpoint, const fam_checkpoint_options *options, fam_error *error);
 fam_status fam_gguf_model_open(fam_checkpoint *checkpoint, const fam_checkpoint_options *options, fam_error *error);
 
-/* ---- adapter_config.json (adapter_config.c) -------------------------------------------------------------------------- */
+/* ---- adapter_config.json (adapter_config.c) ---------------------------------------------------------------------- */
 
 /* What of it counts. `object` owns the rest; release it with json_decref. */
 typedef struct fam_peft_config {
@@ -149,7 +156,7 @@ typedef struct fam_peft_config {
 fam_status fam_peft_config_parse(fam_peft_config *out, const char *name, const char *text, size_t size,
                                  fam_error *error);
 
-/* ---- fingerprints (fingerprint.c) ----------------------------------------------------------------------------------- */
+/* ---- fingerprints (fingerprint.c) -------------------------------------------------------------------------------- */
 
 /* Adds bytes, or a tensor's name, type and shape, to a hash that began as zeros. */
 void fam_hash_add(uint8_t hash[16], const void *data, size_t size);

@@ -21,8 +21,8 @@
 #include "format/json.h"
 
 enum {
-    ENTRY_TEXT_MAX = 4096,         /* bytes of JSON that describe one tensor */
-    METADATA_TEXT_MAX = 2 << 20,   /* of "__metadata__" */
+    ENTRY_TEXT_MAX = 4096,       /* bytes of JSON that describe one tensor */
+    METADATA_TEXT_MAX = 2 << 20, /* of "__metadata__" */
 };
 
 typedef struct entry {
@@ -51,13 +51,27 @@ typedef struct dtype {
 } dtype;
 
 static const dtype dtypes[] = {
-    {"F32", 32, FAM_TYPE_F32}, {"F16", 16, FAM_TYPE_F16}, {"BF16", 16, FAM_TYPE_BF16},
-    {"F64", 64, -1},           {"I64", 64, -1},           {"I32", 32, -1},
-    {"I16", 16, -1},           {"I8", 8, -1},             {"U64", 64, -1},
-    {"U32", 32, -1},           {"U16", 16, -1},           {"U8", 8, -1},
-    {"BOOL", 8, -1},           {"C64", 64, -1},           {"F8_E4M3", 8, -1},
-    {"F8_E5M2", 8, -1},        {"F8_E8M0", 8, -1},        {"F8_E4M3FNUZ", 8, -1},
-    {"F8_E5M2FNUZ", 8, -1},    {"F6_E2M3", 6, -1},        {"F6_E3M2", 6, -1},
+    {"F32", 32, FAM_TYPE_F32},
+    {"F16", 16, FAM_TYPE_F16},
+    {"BF16", 16, FAM_TYPE_BF16},
+    {"F64", 64, -1},
+    {"I64", 64, -1},
+    {"I32", 32, -1},
+    {"I16", 16, -1},
+    {"I8", 8, -1},
+    {"U64", 64, -1},
+    {"U32", 32, -1},
+    {"U16", 16, -1},
+    {"U8", 8, -1},
+    {"BOOL", 8, -1},
+    {"C64", 64, -1},
+    {"F8_E4M3", 8, -1},
+    {"F8_E5M2", 8, -1},
+    {"F8_E8M0", 8, -1},
+    {"F8_E4M3FNUZ", 8, -1},
+    {"F8_E5M2FNUZ", 8, -1},
+    {"F6_E2M3", 6, -1},
+    {"F6_E3M2", 6, -1},
     {"F4", 4, -1},
 };
 
@@ -81,8 +95,8 @@ static fam_status read_shape(entry *out, json_t *array, uint64_t *elements, cons
     fam_status status = FAM_OK;
     int64_t product = 1;
     size_t dims = json_array_size(array);
-    FAM_FAIL_IF(dims > FAM_SAFETENSORS_DIMS_MAX, FAM_STATUS_BAD_FORMAT, "%s: shape: found %zu dimensions, need at most %d",
-                at->where, dims, FAM_SAFETENSORS_DIMS_MAX);
+    FAM_FAIL_IF(dims > FAM_SAFETENSORS_DIMS_MAX, FAM_STATUS_BAD_FORMAT,
+                "%s: shape: found %zu dimensions, need at most %d", at->where, dims, FAM_SAFETENSORS_DIMS_MAX);
     for (size_t i = 0; i < dims; i++) {
         char words[FAM_JSON_WORDS_SIZE];
         const json_t *item = json_array_get(array, i);
@@ -227,8 +241,8 @@ static fam_status read_header(fam_safetensors *file, const char *text, size_t si
         bool is_metadata = strcmp(json_string_value(key), "__metadata__") == 0;
         FAM_FAIL_IF(is_metadata && metadata, FAM_STATUS_BAD_FORMAT, "%s: __metadata__: found it twice, need it once",
                     file->path);
-        FAM_TRY(fam_json_walk_value(&value, &walk, value_at, value_size, is_metadata ? METADATA_TEXT_MAX : ENTRY_TEXT_MAX,
-                                    error));
+        FAM_TRY(fam_json_walk_value(&value, &walk, value_at, value_size,
+                                    is_metadata ? METADATA_TEXT_MAX : ENTRY_TEXT_MAX, error));
         FAM_TRY(is_metadata ? check_metadata(value, file->path, error)
                             : add_tensor(file, key, value, data_size, error));
         metadata = metadata || is_metadata;

@@ -42,8 +42,10 @@ static const choice choices[] = {
     {"fam_positions", offsetof(fam_settings, fam_positions), {"last", "zero", "float"}},
 };
 
-_Static_assert(FAM_MODE_FULL == 0 && FAM_MODE_SWA == 1 && FAM_MODE_BSWA == 2 && FAM_MODE_FAM == 3, "order of the words");
-_Static_assert(FAM_STATE_NORM_NONE == 0 && FAM_STATE_NORM_RMS == 1 && FAM_STATE_NORM_RMS_INIT == 2, "order of the words");
+_Static_assert(FAM_MODE_FULL == 0 && FAM_MODE_SWA == 1 && FAM_MODE_BSWA == 2 && FAM_MODE_FAM == 3,
+               "order of the words");
+_Static_assert(FAM_STATE_NORM_NONE == 0 && FAM_STATE_NORM_RMS == 1 && FAM_STATE_NORM_RMS_INIT == 2,
+               "order of the words");
 _Static_assert(FAM_POSITIONS_LAST == 0 && FAM_POSITIONS_ZERO == 1 && FAM_POSITIONS_FLOAT == 2, "order of the words");
 
 typedef struct number {
@@ -127,7 +129,8 @@ fam_status fam_settings_from_json(fam_settings *settings, const json_t *object, 
         char words[FAM_JSON_WORDS_SIZE];
         fam_status status;
         if (json_is_string(value))
-            status = fam_settings_set_text(&read, where, key, json_string_value(value), json_string_length(value), error);
+            status =
+                fam_settings_set_text(&read, where, key, json_string_value(value), json_string_length(value), error);
         else if (json_is_integer(value))
             status = fam_settings_set_integer(&read, where, key, json_integer_value(value), error);
         else if (json_is_null(value) && (find_choice(key) || find_number(key)))

@@ -384,7 +384,8 @@ const float *fam_forward_last_hidden(const fam_workspace *w)
     return (const float *)w->x + w->last_row * w->model->config.hidden_size;
 }
 
-static fam_status logits_of_rows(fam_workspace *w, float *logits, const float *hidden, int64_t rows, fam_error *error)
+/* w->logits [rows, V] from hidden states [rows, E] on the device. */
+static fam_status make_logits(fam_workspace *w, const float *hidden, int64_t rows, fam_error *error)
 {
     fam_status status = FAM_OK;
     const fam_model *model = w->model;
@@ -395,19 +396,61 @@ static fam_status logits_of_rows(fam_workspace *w, float *logits, const float *h
     fam_linear_job job = {.linear = &model->head, .out = w->logits};
     fam_linear_forward(w->exec, &job, 1, w->logit_rows, rows, NULL);
     FAM_TRY(ops->finish(w->exec, error));
-    ops->read(model->backend, logits, w->logits, (size_t)(rows * model->config.vocab_size) * sizeof(float));
 done:
     return status;
 }
 
+static const float *hidden_rows(const fam_workspace *w, int64_t first_row)
+{
+    return (const float *)w->x + first_row * w->model->config.hidden_size;
+}
+
+/* A hidden state from the host, on the device. */
+static const float *put_hidden(fam_workspace *w, const float *hidden)
+{
+    fam_backend *backend = w->model->backend;
+    backend->ops->write(backend, w->hidden_row, hidden, (size_t)w->model->config.hidden_size * sizeof(float));
+    return w->hidden_row;
+}
+
+static fam_status read_logits(fam_workspace *w, float *logits, const float *hidden, int64_t rows, fam_error *error)
+{
+    const fam_model *model = w->model;
+    fam_status status = make_logits(w, hidden, rows, error);
+    if (status == FAM_OK)
+        model->backend->ops->read(model->backend, logits, w->logits,
+                                  (size_t)(rows * model->config.vocab_size) * sizeof(float));
+    return status;
+}
+
+static fam_status read_nll(fam_workspace *w, double *nll, const int32_t *targets, const float *hidden, int64_t rows,
+                           fam_error *error)
+{
+    const fam_model *model = w->model;
+    fam_status status = make_logits(w, hidden, rows, error);
+    if (status != FAM_OK)
+        return status;
+    model->backend->ops->cross_entropy(w->exec, nll, w->logits, targets, rows, model->config.vocab_size);
+    return model->backend->ops->finish(w->exec, error);
+}
+
 fam_status fam_forward_logits(fam_workspace *w, float *logits, int64_t first_row, int64_t rows, fam_error *error)
 {
-    return logits_of_rows(w, logits, (const float *)w->x + first_row * w->model->config.hidden_size, rows, error);
+    return read_logits(w, logits, hidden_rows(w, first_row), rows, error);
+}
+
+fam_status fam_forward_nll(fam_workspace *w, double *nll, const int32_t *targets, int64_t first_row, int64_t rows,
+                           fam_error *error)
+{
+    return read_nll(w, nll, targets, hidden_rows(w, first_row), rows, error);
 }
 
 fam_status fam_forward_logits_of(fam_workspace *w, float *logits, const float *hidden, fam_error *error)
 {
-    fam_backend *backend = w->model->backend;
-    backend->ops->write(backend, w->hidden_row, hidden, (size_t)w->model->config.hidden_size * sizeof(float));
-    return logits_of_rows(w, logits, w->hidden_row, 1, error);
+    return read_logits(w, logits, put_hidden(w, hidden), 1, error);
+}
+
+fam_status fam_forward_nll_of(fam_workspace *w, double *nll, int32_t target, const float *hidden, fam_error *error)
+{
+    return read_nll(w, nll, &target, put_hidden(w, hidden), 1, error);
 }

@@ -47,7 +47,13 @@ const float *fam_forward_last_hidden(const fam_workspace *workspace);
 enum { FAM_LOGIT_ROWS_MAX = 32 };
 fam_status fam_forward_logits(fam_workspace *workspace, float *logits, int64_t first_row, int64_t rows,
                               fam_error *error);
+/* nll [rows] (host): minus the log-probability of targets [rows] under those logits. */
+fam_status fam_forward_nll(fam_workspace *workspace, double *nll, const int32_t *targets, int64_t first_row,
+                           int64_t rows, fam_error *error);
 /* logits [V] (host) of one hidden state [E] (host): the same as above for one row. */
 fam_status fam_forward_logits_of(fam_workspace *workspace, float *logits, const float *hidden, fam_error *error);
+/* The same for the nll of one target. */
+fam_status fam_forward_nll_of(fam_workspace *workspace, double *nll, int32_t target, const float *hidden,
+                              fam_error *error);
 
 #endif

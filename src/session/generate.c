@@ -2,6 +2,7 @@
  * session/generate.c: drawing tokens one after the other, and the text that they make.
  */
 #include "session/internal.h"
+#include "text/stop.h"
 
 enum { DEFAULT_MAX_TOKENS = 256 };
 
@@ -30,43 +31,59 @@ done:
     return status;
 }
 
-/* The text side of one call of fam_session_generate. */
+/* The text side of one call of fam_session_generate: tokens to characters to what lies before a stop string. */
 typedef struct speaker {
     const fam_generate_options *options;
-    fam_decoder *decoder; /* NULL without a tokenizer */
+    fam_decoder *decoder; /* both NULL without a tokenizer */
+    fam_stop *stop;
+    bool stopped, refused; /* a stop string came; the caller wants no more */
 } speaker;
 
-/* Hands on what can be shown after a token; false: the caller wants to stop. */
-static fam_status speak(speaker *s, int32_t token, bool *go_on, fam_error *error)
+static void show(speaker *s, int32_t token, const char *text, size_t length)
+{
+    if (s->options->on_text && !s->options->on_text(s->options->context, token, text, length))
+        s->refused = true;
+}
+
+/* Hands on what can be shown after a token. */
+static fam_status speak(speaker *s, int32_t token, fam_error *error)
 {
     fam_status status = FAM_OK;
-    const char *text = "";
-    size_t length = 0;
-    if (s->decoder)
+    const char *text = "", *ready = "";
+    size_t length = 0, ready_length = 0;
+    if (s->decoder) {
         FAM_TRY(fam_decoder_feed(s->decoder, token, &text, &length, error));
-    if (s->options->on_text)
-        *go_on = s->options->on_text(s->options->context, token, text, length);
+        FAM_TRY(fam_stop_feed(s->stop, text, length, &ready, &ready_length, &s->stopped, error));
+    }
+    show(s, token, ready, ready_length);
 done:
     return status;
 }
 
-/* What was held back to the end. */
-static void speak_rest(speaker *s)
+/* What was held back to the end: an unfinished character, the beginning of a stop string that did not come. */
+static fam_status speak_rest(speaker *s, fam_error *error)
 {
-    const char *text = "";
-    size_t length = 0;
-    if (s->decoder)
-        fam_decoder_finish(s->decoder, &text, &length);
-    if (length > 0 && s->options->on_text)
-        s->options->on_text(s->options->context, -1, text, length);
+    fam_status status = FAM_OK;
+    const char *text = "", *ready = "";
+    size_t length = 0, ready_length = 0;
+    if (!s->decoder || s->stopped || s->refused)
+        return FAM_OK;
+    fam_decoder_finish(s->decoder, &text, &length);
+    FAM_TRY(fam_stop_feed(s->stop, text, length, &ready, &ready_length, &s->stopped, error));
+    if (ready_length > 0)
+        show(s, -1, ready, ready_length);
+    fam_stop_finish(s->stop, &ready, &ready_length);
+    if (ready_length > 0 && !s->stopped)
+        show(s, -1, ready, ready_length);
+done:
+    return status;
 }
 
 static fam_status generate_tokens(fam_session *session, speaker *s, fam_generate_result *result, fam_error *error)
 {
     fam_status status = FAM_OK;
     const fam_tokenizer *tokenizer = session->engine->tokenizer;
-    bool go_on = true;
-    while (result->tokens < s->options->max_tokens) {
+    while (result->tokens < s->options->max_tokens && !s->stopped && !s->refused) {
         int32_t token;
         FAM_TRY(fam_session_sample(session, &token, error));
         FAM_TRY(fam_session_read(session, &token, 1, NULL, NULL, error));
@@ -76,13 +93,13 @@ static fam_status generate_tokens(fam_session *session, speaker *s, fam_generate
             break;
         }
         result->tokens++;
-        FAM_TRY(speak(s, token, &go_on, error));
-        if (!go_on) {
-            result->reason = FAM_STOP_CALLER;
-            break;
-        }
+        FAM_TRY(speak(s, token, error));
     }
-    speak_rest(s);
+    FAM_TRY(speak_rest(s, error));
+    if (s->stopped)
+        result->reason = FAM_STOP_STRING;
+    else if (s->refused)
+        result->reason = FAM_STOP_CALLER;
 done:
     return status;
 }
@@ -100,12 +117,17 @@ fam_status fam_session_generate(fam_session *session, const fam_generate_options
         FAM_TRY(fam_options_copy(&options, sizeof options, given, given->size, "generate options", error));
     FAM_FAIL_IF(options.max_tokens < 0, FAM_STATUS_INVALID_ARGUMENT, "max_tokens: found %lld, need 0 or more",
                 (long long)options.max_tokens);
-    if (tokenizer)
+    FAM_FAIL_IF(!tokenizer && options.stop_count > 0, FAM_STATUS_INVALID_ARGUMENT,
+                "stop: found %zu strings, need none (the model has no tokenizer)", options.stop_count);
+    if (tokenizer) {
         FAM_TRY(fam_decoder_create(&s.decoder, tokenizer, options.show_special, error));
+        FAM_TRY(fam_stop_create(&s.stop, &session->engine->memory, options.stop, options.stop_count, error));
+    }
     status = generate_tokens(session, &s, &result, error);
 done:
     if (out)
         *out = result;
     fam_decoder_free(s.decoder);
+    fam_stop_free(s.stop);
     return status;
 }

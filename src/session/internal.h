@@ -38,7 +38,6 @@ struct fam_session {
     bool has_hidden;
     float *logits;       /* host [V]; valid if has_logits */
     bool has_logits;
-    float *logit_rows;   /* host [FAM_LOGIT_ROWS_MAX, V] */
     fam_sampler *sampler;
     uint8_t *note;
     size_t note_size;

@@ -48,7 +48,7 @@ done:
 static uint64_t host_bytes(const fam_model *model)
 {
     uint64_t vocab = (uint64_t)model->config.vocab_size;
-    return (uint64_t)model->config.hidden_size * sizeof(float) + (FAM_LOGIT_ROWS_MAX + 1) * vocab * sizeof(float) +
+    return (uint64_t)model->config.hidden_size * sizeof(float) + vocab * sizeof(float) +
            vocab * (sizeof(uint16_t) + sizeof(int32_t) + sizeof(float) + 8) /* the sampler */;
 }
 
@@ -93,7 +93,6 @@ fam_status fam_session_create(fam_session **out, fam_engine *engine, const fam_s
     FAM_TRY(fam_workspace_create(&session->workspace, model, session->span, error));
     FAM_TRY_ALLOC(session->hidden, fam_alloc_array(memory, (size_t)model->config.hidden_size, sizeof(float)), "session");
     FAM_TRY_ALLOC(session->logits, fam_alloc_array(memory, vocab, sizeof(float)), "session");
-    FAM_TRY_ALLOC(session->logit_rows, fam_alloc_array(memory, FAM_LOGIT_ROWS_MAX * vocab, sizeof(float)), "session");
     FAM_TRY(fam_sampler_create(&session->sampler, memory, model->config.vocab_size, error));
     if (options.start_state) {
         size_t bytes = (size_t)state_elements(model) * sizeof(float);
@@ -120,7 +119,6 @@ void fam_session_free(fam_session *session)
     fam_free(memory, session->start_state);
     fam_free(memory, session->hidden);
     fam_free(memory, session->logits);
-    fam_free(memory, session->logit_rows);
     fam_free(memory, session->note);
     fam_free(memory, session);
 }
@@ -175,29 +173,13 @@ done:
     return status;
 }
 
-/* -log softmax(logits)[target]. Summed in double: tens of thousands of small terms would be lost beside a large one. */
-static double negative_log_likelihood(const float *logits, int64_t count, int32_t target)
-{
-    float top = logits[0];
-    double sum = 0;
-    for (int64_t i = 1; i < count; i++)
-        top = logits[i] > top ? logits[i] : top;
-    for (int64_t i = 0; i < count; i++)
-        sum += (double)expf(logits[i] - top);
-    return log(sum) + (double)top - (double)logits[target];
-}
-
 /* nll of the tokens that follow the rows of the last span: nll[i + 1] from row i. */
 static fam_status score_rows(fam_session *session, const int32_t *tokens, int64_t rows, double *nll, fam_error *error)
 {
     fam_status status = FAM_OK;
-    int64_t vocab = session->engine->model->config.vocab_size;
     for (int64_t begin = 0; begin < rows; begin += FAM_LOGIT_ROWS_MAX) {
         int64_t n = fam_min_i64(FAM_LOGIT_ROWS_MAX, rows - begin);
-        FAM_TRY(fam_forward_logits(session->workspace, session->logit_rows, begin, n, error));
-        for (int64_t i = 0; i < n; i++)
-            nll[begin + i + 1] =
-                negative_log_likelihood(session->logit_rows + i * vocab, vocab, tokens[begin + i + 1]);
+        FAM_TRY(fam_forward_nll(session->workspace, nll + begin + 1, tokens + begin + 1, begin, n, error));
     }
 done:
     return status;
@@ -225,11 +207,9 @@ static fam_status read_spans(fam_session *session, const int32_t *tokens, size_t
         int64_t n = fam_min_i64(session->span, (int64_t)(count - done_count));
         if (nll) {
             nll[done_count] = NAN;
-            if (session->has_hidden) {
-                FAM_TRY(fam_session_make_logits(session, error));
-                nll[done_count] = negative_log_likelihood(
-                    session->logits, session->engine->model->config.vocab_size, tokens[done_count]);
-            }
+            if (session->has_hidden)
+                FAM_TRY(fam_forward_nll_of(session->workspace, &nll[done_count], tokens[done_count], session->hidden,
+                                           error));
         }
         FAM_TRY(fam_forward_span(session->workspace, session->timeline, tokens + done_count, n, nll ? n : 1,
                                  session->probe, error));

@@ -155,6 +155,14 @@ static fam_status prepare(fam_bpe *bpe, const int32_t *ids, size_t count, fam_er
             return fam_out_of_memory(error, "tokenizer: merging a long word");
         bpe->symbol_capacity = count;
     }
+    if (bpe->heap_capacity < count) { /* at first there is at most one entry a pair */
+        fam_free(bpe->memory, bpe->heap);
+        bpe->heap_capacity = 0;
+        bpe->heap = fam_alloc(bpe->memory, count * sizeof *bpe->heap);
+        if (!bpe->heap)
+            return fam_out_of_memory(error, "tokenizer: merging a long word");
+        bpe->heap_capacity = count;
+    }
     for (size_t i = 0; i < count; i++)
         bpe->symbols[i] = (fam_bpe_symbol){.id = ids[i],
                                            .previous = i ? (uint32_t)i - 1 : NO_SYMBOL,

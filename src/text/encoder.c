@@ -12,6 +12,7 @@ enum {
     CACHE_WORDS = 8192, /* a power of two; 512 KiB */
     CACHED_BYTES = 22,
     CACHED_IDS = 8,
+    CACHE_FROM = 64,    /* words; a shorter text is not worth it */
     KEPT_IDS = 1 << 14, /* work space for a word that is kept */
     WORD_BYTES_MAX = INT32_MAX - 1
 };
@@ -42,7 +43,8 @@ struct fam_encoder {
     fam_pretokenizer *pretokenizer;
     fam_bpe bpe;
     tail tails[FAM_ADDED_PASSES];
-    cached_word *cache;
+    cached_word *cache; /* NULL until so many words have come */
+    uint64_t words;
     int32_t *word_ids;
     size_t word_capacity;
     char *word_text; /* for ignore_merges: a word in the byte-level alphabet */
@@ -150,7 +152,9 @@ static fam_status encode_word(void *context, const uint8_t *word, size_t size, i
         if (id >= 0)
             return put_ids(encoder, &id, 1, error);
     }
-    if (size > CACHED_BYTES) {
+    if (!encoder->cache && ++encoder->words > CACHE_FROM)
+        FAM_TRY_ALLOC(encoder->cache, fam_alloc_array(encoder->memory, CACHE_WORDS, sizeof *encoder->cache), "encoder");
+    if (size > CACHED_BYTES || !encoder->cache) {
         FAM_TRY(merge_word(encoder, word, size, offset, &count, error));
     } else {
         uint64_t hash = XXH3_64bits(word, size);
@@ -258,7 +262,6 @@ fam_status fam_encoder_create(fam_encoder **out, const fam_tokenizer *tokenizer,
     for (size_t pass = 0; pass < FAM_ADDED_PASSES; pass++)
         if (tokenizer->added[pass].any_plain || (parse_special && tokenizer->added[pass].count))
             encoder->tails[pass].set = &tokenizer->added[pass];
-    FAM_TRY_ALLOC(encoder->cache, fam_alloc_array(memory, CACHE_WORDS, sizeof *encoder->cache), "encoder");
     if (tokenizer->ignore_merges)
         FAM_TRY_ALLOC(encoder->word_text, fam_alloc_array(memory, tokenizer->longest + 1, 2), "encoder");
     FAM_TRY(fam_pretokenizer_create(&encoder->pretokenizer, memory, tokenizer->splits, tokenizer->split_count,

@@ -68,7 +68,7 @@ static fam_status compile(fam_regex *regex, const char *where, const char *patte
     pcre2_pattern_info(regex->code, PCRE2_INFO_MAXLOOKBEHIND, &behind);
     FAM_FAIL_IF(empty, FAM_STATUS_BAD_FORMAT, "%s: pattern: found one that matches nothing, need at least a character",
                 where);
-    regex->looks_behind = behind > 0;
+    regex->looks_behind |= behind > 0;
     /* Where there is no just-in-time compiler the same matches are found more slowly. */
     int jit = pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD);
     FAM_FAIL_IF(jit == PCRE2_ERROR_NOMEMORY, FAM_STATUS_OUT_OF_MEMORY, "%s: out of memory", where);
@@ -91,7 +91,7 @@ fam_status fam_regex_compile(fam_regex **out, fam_memory *memory, const char *wh
     FAM_TRY_ALLOC(regex->where, fam_strdup(memory, where), where);
     FAM_TRY_ALLOC(regex->general, pcre2_general_context_create(pcre2_alloc, pcre2_release, memory), where);
     if (!literal) {
-        FAM_TRY(fam_regex_translate(&translated, &length, memory, where, pattern, length, error));
+        FAM_TRY(fam_regex_translate(&translated, &length, &regex->looks_behind, memory, where, pattern, length, error));
         pattern = translated;
     }
     FAM_TRY(compile(regex, where, pattern, length, literal, error));

@@ -237,10 +237,11 @@ static fam_status translate_count(translation *t, fam_error *error)
     return status;
 }
 
-fam_status fam_regex_translate(char **out, size_t *out_length, fam_memory *memory, const char *where,
+fam_status fam_regex_translate(char **out, size_t *out_length, bool *line_start, fam_memory *memory, const char *where,
                                const char *pattern, size_t length, fam_error *error)
 {
     fam_status status = FAM_OK;
+    *line_start = false;
     translation t = {.memory = memory, .where = where, .pattern = pattern, .length = length};
     FAM_FAIL_IF(!fam_utf8_valid((const uint8_t *)pattern, length), FAM_STATUS_BAD_FORMAT,
                 "%s: pattern: found broken UTF-8, need UTF-8", where);
@@ -254,6 +255,7 @@ fam_status fam_regex_translate(char **out, size_t *out_length, fam_memory *memor
             FAM_TRY(translate_count(&t, error));
         } else {
             t.at++;
+            *line_start |= c == '^';
             FAM_TRY(c == '\\' ? translate_escape(&t, error) : put(&t, &c, 1, error));
         }
     }

@@ -12,12 +12,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void check(const fam_model_config *c, const fam_settings *s)
 {
     if (c->layers < 1 || c->layers > FAM_LAYERS_MAX || c->vocab_size < 1 || c->hidden_size < 1 || c->kv_heads < 1 ||
-        c->heads % c->kv_heads != 0 || c->head_dim < 2 || c->head_dim % 2 != 0 || c->heads * c->head_dim > FAM_WIDTH_MAX ||
-        c->context_length < 1 || !isfinite(c->rope_theta) || c->rope_theta <= 0 || !isfinite(c->rms_norm_eps) ||
-        c->rms_norm_eps <= 0)
+        c->heads % c->kv_heads != 0 || c->head_dim < 2 || c->head_dim % 2 != 0 ||
+        c->heads * c->head_dim > FAM_WIDTH_MAX || c->context_length < 1 || !isfinite(c->rope_theta) ||
+        c->rope_theta <= 0 || !isfinite(c->rms_norm_eps) || c->rms_norm_eps <= 0)
         abort();
     if (c->rope_scaling == FAM_ROPE_LLAMA3 &&
-        (c->rope_original_context < 1 || !(c->rope_high_freq_factor > c->rope_low_freq_factor) || !(c->rope_factor >= 1)))
+        (c->rope_original_context < 1 || !(c->rope_high_freq_factor > c->rope_low_freq_factor) ||
+         !(c->rope_factor >= 1)))
         abort();
     if (s->mode < -1 || s->mode > 3 || s->block_size == 0 || s->fam_length == 0 || s->window == 0)
         abort();

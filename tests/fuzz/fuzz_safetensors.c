@@ -16,7 +16,8 @@ static uint64_t read_all(const fam_safetensors *file)
     for (int64_t i = 0; fam_safetensors_entry_at(file, i, &entry); i++) {
         if (!fam_safetensors_find(file, entry.name, &found) || found.name != entry.name)
             abort();
-        if (fam_safetensors_tensor(file, entry.name) != entry.tensor || fam_safetensors_tensor_at(file, i) != entry.tensor)
+        if (fam_safetensors_tensor(file, entry.name) != entry.tensor ||
+            fam_safetensors_tensor_at(file, i) != entry.tensor)
             abort();
         sum += strlen(entry.name) + strlen(entry.dtype);
         for (size_t b = 0; entry.tensor && b < entry.tensor->bytes; b++)

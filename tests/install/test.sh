@@ -10,6 +10,7 @@ cc=${CC:-cc} cxx=${CXX:-c++}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 prefix=$work/prefix
+model=build/downloads/SmolLM2-135M-Instruct.Q4_1.gguf
 passed=0 failed=0 skipped=0
 
 # check CASE: runs the function of that name; its output is shown only when it fails.
@@ -31,7 +32,7 @@ installs_by_prefix() {
     cmake --install "$build" --prefix "$prefix" || return
     local file
     for file in bin/fam include/fam/fam.h include/fam/status.h lib/libfam.so.0 lib/libfam.a lib/pkgconfig/fam.pc \
-        share/doc/fam/LICENSE; do
+        share/doc/fam/LICENSE share/man/man1/fam.1 share/bash-completion/completions/fam; do
         [ -e "$prefix/$file" ] || { echo "missing: $file"; return 1; }
     done
 }
@@ -45,10 +46,10 @@ installed_program_runs() {
     "$prefix/bin/fam" --version && "$prefix/bin/fam" --help
 }
 
-manual_page_is_readable() {
+manual_page_and_completion_are_well_formed() {
     local page=$prefix/share/man/man1/fam.1
-    [ -e "$page" ] || return
-    grep -q '^\.TH' "$page" && grep -q '^\.SH' "$page"
+    grep -q '^\.TH' "$page" && grep -q '^\.SH' "$page" || return
+    bash -n "$prefix/share/bash-completion/completions/fam"
 }
 
 # Only what fam.h documents: nothing without the prefix, nothing that is not in a public header.
@@ -96,6 +97,17 @@ c_consumer_links_the_static_library() {
     [ "$("$work/consumer-static")" = ok ]
 }
 
+# The example of the README, word for word, remembers a key over 4,000 tokens.
+# shellcheck disable=SC2016,SC2046
+readme_example_recalls_a_key() {
+    sed -n '/^```c$/,/^```$/p' README.md | sed '/^```/d' >"$work/reader.c"
+    "$cc" -std=c11 -Wall -Wextra -Werror "$work/reader.c" -o "$work/reader" $(pkg-config --cflags --libs fam) || return
+    local answer
+    answer=$(LD_LIBRARY_PATH=$(libdir) timeout 100 "$work/reader" "$model" models/smollm2-memory \
+        <tests/fixtures/passkey/passkey-4000-20817.txt)
+    case $answer in 20817*) ;; *) echo "answered: $answer"; return 1 ;; esac
+}
+
 # Each by itself, as the first include, in both languages.
 headers_stand_alone() {
     local header
@@ -120,13 +132,19 @@ check installs_by_prefix
 export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
 check installs_by_destdir
 check installed_program_runs
-check manual_page_is_readable
+check manual_page_and_completion_are_well_formed
 check shared_library_shows_only_the_public_names
 check static_library_defines_only_prefixed_names
 check shared_library_has_its_soname
 check c_consumer_links_the_shared_library
 check cpp_consumer_links_the_shared_library
 check c_consumer_links_the_static_library
+if [ -s "$model" ]; then
+    check readme_example_recalls_a_key
+else
+    echo "SKIP readme_example_recalls_a_key: no $model"
+    skipped=$((skipped + 1))
+fi
 check headers_stand_alone
 check moved_prefix_still_works
 

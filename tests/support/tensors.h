@@ -12,13 +12,12 @@
 #include "base/float16.h"
 #include "base/random.h"
 
-/* About normal, with an outlier now and then: block scales must cope. */
+/* Around zero, with an outlier now and then: block scales must cope. */
 static inline float tensor_value(fam_random *random)
 {
-    double sum = 0;
-    for (int i = 0; i < 6; i++)
-        sum += fam_random_uniform(random) - 0.5;
-    return (float)(sum * (fam_random_next(random) % 64 == 0 ? 20 : 1));
+    uint64_t bits = fam_random_next(random);
+    int32_t sum = (int32_t)(bits & 0xffff) + (int32_t)(bits >> 16 & 0xffff) - 0xffff;
+    return (float)sum * (bits >> 58 == 0 ? 20.0f : 1.0f) * 0x1p-16f;
 }
 
 static inline uint16_t tensor_half(fam_random *random)
@@ -53,10 +52,12 @@ static inline uint8_t *tensor_weights(fam_random *random, fam_type type, int64_t
     *whole = malloc((size_t)blocks * bytes + 1);
     for (int64_t b = 0; b < blocks; b++, at += bytes) {
         uint8_t *p = *whole + at;
-        for (size_t i = 0; i < bytes; i++)
-            p[i] = (uint8_t)fam_random_next(random);
+        for (size_t i = 0; bytes > 4 && i < bytes; i += 2) {
+            uint64_t word = fam_random_next(random);
+            memcpy(p + i, &word, 2);
+        }
         float v = tensor_value(random) * 0.25f;
-        uint16_t bf16 = fam_to_bf16(v), half = tensor_half(random), other = tensor_half(random);
+        uint16_t bf16 = fam_to_bf16(v), half = tensor_half(random), other = (uint16_t)(half ^ 0x8155);
         switch (type) {
         case FAM_TYPE_F32:
             memcpy(p, &v, 4);

@@ -111,7 +111,8 @@ const char *tiny_config(const char *more)
 {
     static char text[8192];
     snprintf(text, sizeof text,
-             "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": %d, \"hidden_size\": %d, "
+             "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": %d, "
+             "\"hidden_size\": %d, "
              "\"intermediate_size\": %d, \"num_hidden_layers\": %d, \"num_attention_heads\": %d, "
              "\"num_key_value_heads\": %d%s}",
              TINY_V, TINY_E, TINY_I, TINY_L, TINY_H, TINY_G, more);

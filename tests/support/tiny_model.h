@@ -1,13 +1,23 @@
 /*
- * tests/support/tiny_model.h: a llama model of a few kilobytes, written from C, so that a test can spoil any part of it:
- * V 10, E 8, I 12, L 2, H 2, G 1, D 4, not tied. Also LoRA matrices of rank 2 for all its projections.
+ * tests/support/tiny_model.h: a llama model of a few kilobytes, written from C, so that a test can spoil any part of
+ * it: V 10, E 8, I 12, L 2, H 2, G 1, D 4, not tied. Also LoRA matrices of rank 2 for all its projections.
  */
 #ifndef TESTS_SUPPORT_TINY_MODEL_H
 #define TESTS_SUPPORT_TINY_MODEL_H
 
 #include "format/checkpoint.h"
 
-enum { TINY_V = 10, TINY_E = 8, TINY_I = 12, TINY_L = 2, TINY_H = 2, TINY_G = 1, TINY_D = 4, TINY_R = 2, TINY_MAX = 128 };
+enum {
+    TINY_V = 10,
+    TINY_E = 8,
+    TINY_I = 12,
+    TINY_L = 2,
+    TINY_H = 2,
+    TINY_G = 1,
+    TINY_D = 4,
+    TINY_R = 2,
+    TINY_MAX = 128
+};
 
 /* A list of float32 tensors that may be changed before it is written. */
 typedef struct tiny_list {

@@ -17,14 +17,22 @@ static fam_error error;
 static fam_memory memory;
 
 static const fam_model_config base = {
-    .family = "llama", .vocab_size = TINY_V, .hidden_size = TINY_E, .intermediate_size = TINY_I, .layers = TINY_L,
-    .heads = TINY_H, .kv_heads = TINY_G, .head_dim = TINY_D,
+    .family = "llama",
+    .vocab_size = TINY_V,
+    .hidden_size = TINY_E,
+    .intermediate_size = TINY_I,
+    .layers = TINY_L,
+    .heads = TINY_H,
+    .kv_heads = TINY_G,
+    .head_dim = TINY_D,
 };
 
 static const char peft[] =
-    "{\"peft_type\": \"LORA\", \"task_type\": \"CAUSAL_LM\", \"r\": 2, \"lora_alpha\": 5, \"lora_dropout\": 0.1, \"bias\": "
+    "{\"peft_type\": \"LORA\", \"task_type\": \"CAUSAL_LM\", \"r\": 2, \"lora_alpha\": 5, \"lora_dropout\": 0.1, "
+    "\"bias\": "
     "\"none\", \"use_rslora\": false, \"use_dora\": false, \"fan_in_fan_out\": false, \"modules_to_save\": null, "
-    "\"rank_pattern\": {}, \"init_lora_weights\": true, \"qalora_group_size\": 16, \"megatron_core\": \"megatron.core\", "
+    "\"rank_pattern\": {}, \"init_lora_weights\": true, \"qalora_group_size\": 16, \"megatron_core\": "
+    "\"megatron.core\", "
     "\"target_modules\": [\"q_proj\", \"mlp.down_proj\"]}";
 
 static const char *const two_modules[] = {"self_attn.q_proj", "mlp.down_proj", NULL};
@@ -162,18 +170,24 @@ static void what_is_no_plain_lora_is_refused_by_name(void **state)
         {"\"modules_to_save\": null", "\"exclude_modules\": [\"k_proj\"]", FAM_STATUS_UNSUPPORTED, "exclude_modules"},
         {"\"modules_to_save\": null", "\"lora_bias\": true", FAM_STATUS_UNSUPPORTED, "lora_bias"},
         {"\"modules_to_save\": null", "\"target_parameters\": [\"x\"]", FAM_STATUS_UNSUPPORTED, "target_parameters"},
-        {"\"modules_to_save\": null", "\"trainable_token_indices\": [1]", FAM_STATUS_UNSUPPORTED, "trainable_token_indices"},
+        {"\"modules_to_save\": null", "\"trainable_token_indices\": [1]", FAM_STATUS_UNSUPPORTED,
+         "trainable_token_indices"},
         {"\"modules_to_save\": null", "\"megatron_config\": {\"a\": 1}", FAM_STATUS_UNSUPPORTED, "megatron_config"},
         {"\"modules_to_save\": null", "\"use_qalora\": true", FAM_STATUS_UNSUPPORTED, "use_qalora"},
-        {"\"modules_to_save\": null", "\"alora_invocation_tokens\": [1]", FAM_STATUS_UNSUPPORTED, "alora_invocation_tokens"},
+        {"\"modules_to_save\": null", "\"alora_invocation_tokens\": [1]", FAM_STATUS_UNSUPPORTED,
+         "alora_invocation_tokens"},
         {"\"modules_to_save\": null", "\"corda_config\": {\"a\": 1}", FAM_STATUS_UNSUPPORTED, "corda_config"},
         {"\"modules_to_save\": null", "\"unheard_of\": 1", FAM_STATUS_UNSUPPORTED, "unheard_of: found 1"},
         {"\"fan_in_fan_out\": false", "\"fan_in_fan_out\": true", FAM_STATUS_UNSUPPORTED, "fan_in_fan_out"},
         {"\"bias\": \"none\"", "\"bias\": \"all\"", FAM_STATUS_UNSUPPORTED, "bias: found \"all\""},
-        {"\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa\"", FAM_STATUS_UNSUPPORTED, "init_lora_weights: found \"pissa\""},
-        {"\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa_niter_16\"", FAM_STATUS_UNSUPPORTED, "init_lora_weights"},
-        {"\"init_lora_weights\": true", "\"init_lora_weights\": \"loftq\"", FAM_STATUS_UNSUPPORTED, "init_lora_weights"},
-        {"\"init_lora_weights\": true", "\"init_lora_weights\": \"olora\"", FAM_STATUS_UNSUPPORTED, "init_lora_weights"},
+        {"\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa\"", FAM_STATUS_UNSUPPORTED,
+         "init_lora_weights: found \"pissa\""},
+        {"\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa_niter_16\"", FAM_STATUS_UNSUPPORTED,
+         "init_lora_weights"},
+        {"\"init_lora_weights\": true", "\"init_lora_weights\": \"loftq\"", FAM_STATUS_UNSUPPORTED,
+         "init_lora_weights"},
+        {"\"init_lora_weights\": true", "\"init_lora_weights\": \"olora\"", FAM_STATUS_UNSUPPORTED,
+         "init_lora_weights"},
         {"\"peft_type\": \"LORA\"", "\"peft_type\": \"LOHA\"", FAM_STATUS_UNSUPPORTED, "peft_type: found \"LOHA\""},
         {"\"peft_type\": \"LORA\"", "\"peft_type\": null", FAM_STATUS_BAD_FORMAT, "peft_type: found null"},
         {"\"task_type\": \"CAUSAL_LM\"", "\"task_type\": \"SEQ_CLS\"", FAM_STATUS_UNSUPPORTED, "task_type"},
@@ -185,7 +199,8 @@ static void what_is_no_plain_lora_is_refused_by_name(void **state)
         {"\"lora_alpha\": 5", "\"lora_alpha\": \"5\"", FAM_STATUS_BAD_FORMAT, "lora_alpha: found \"5\""},
         {"\"lora_alpha\": 5", "\"lora_alpha\": null", FAM_STATUS_BAD_FORMAT, "lora_alpha: found null"},
         {"\"use_rslora\": false", "\"use_rslora\": 1", FAM_STATUS_BAD_FORMAT, "use_rslora: found 1"},
-        {"[\"q_proj\", ", "[\"q_proj\", \"k_proj\", ", FAM_STATUS_BAD_FORMAT, "model.layers.0.self_attn.k_proj: found no tensors"},
+        {"[\"q_proj\", ", "[\"q_proj\", \"k_proj\", ", FAM_STATUS_BAD_FORMAT,
+         "model.layers.0.self_attn.k_proj: found no tensors"},
         {"[\"q_proj\", ", "[", FAM_STATUS_BAD_FORMAT, "model.layers.0.self_attn.q_proj: found tensors, need none"},
         {"[\"q_proj\", ", "[\"q_proj\", \"lm_head\", ", FAM_STATUS_UNSUPPORTED, "target_modules: found \"lm_head\""},
         {"[\"q_proj\", ", "[\"_proj\", ", FAM_STATUS_BAD_FORMAT, "q_proj: found tensors"},
@@ -247,19 +262,25 @@ static void matrices_must_be_pairs_that_fit_the_model(void **state)
         fam_status status;
         const char *words;
     } rows[] = {
-        {"0.mlp.down_proj.lora_B", NULL, 0, 0, FAM_STATUS_BAD_FORMAT, "model.layers.0.mlp.down_proj: found lora_A only"},
-        {"0.mlp.down_proj.lora_A", NULL, 0, 0, FAM_STATUS_BAD_FORMAT, "model.layers.0.mlp.down_proj: found lora_B only"},
-        {"0.mlp.down_proj.lora_A", "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight", 2, 8, FAM_STATUS_MISMATCH,
-         "shape: found [2, 8], need [2, 12]"},
-        {"0.mlp.down_proj.lora_B", "base_model.model.model.layers.0.mlp.down_proj.lora_B.weight", 0, 16, FAM_STATUS_MISMATCH,
-         "shape: found [16], need [8, 2]"},
-        {NULL, "base_model.model.model.layers.2.mlp.down_proj.lora_A.weight", 2, 12, FAM_STATUS_UNSUPPORTED, "layers.2"},
+        {"0.mlp.down_proj.lora_B", NULL, 0, 0, FAM_STATUS_BAD_FORMAT,
+         "model.layers.0.mlp.down_proj: found lora_A only"},
+        {"0.mlp.down_proj.lora_A", NULL, 0, 0, FAM_STATUS_BAD_FORMAT,
+         "model.layers.0.mlp.down_proj: found lora_B only"},
+        {"0.mlp.down_proj.lora_A", "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight", 2, 8,
+         FAM_STATUS_MISMATCH, "shape: found [2, 8], need [2, 12]"},
+        {"0.mlp.down_proj.lora_B", "base_model.model.model.layers.0.mlp.down_proj.lora_B.weight", 0, 16,
+         FAM_STATUS_MISMATCH, "shape: found [16], need [8, 2]"},
+        {NULL, "base_model.model.model.layers.2.mlp.down_proj.lora_A.weight", 2, 12, FAM_STATUS_UNSUPPORTED,
+         "layers.2"},
         {NULL, "base_model.model.lm_head.lora_A.weight", 2, 8, FAM_STATUS_UNSUPPORTED, "lm_head"},
-        {NULL, "base_model.model.model.embed_tokens.lora_embedding_A", 2, 8, FAM_STATUS_UNSUPPORTED, "lora_embedding_A"},
+        {NULL, "base_model.model.model.embed_tokens.lora_embedding_A", 2, 8, FAM_STATUS_UNSUPPORTED,
+         "lora_embedding_A"},
         {NULL, "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector", 0, 8, FAM_STATUS_UNSUPPORTED,
          "lora_magnitude_vector"},
-        {NULL, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight", 2, 8, FAM_STATUS_UNSUPPORTED, "default"},
-        {NULL, "base_model.model.model.layers.0.input_layernorm.lora_A.weight", 2, 8, FAM_STATUS_UNSUPPORTED, "input_layernorm"},
+        {NULL, "base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight", 2, 8, FAM_STATUS_UNSUPPORTED,
+         "default"},
+        {NULL, "base_model.model.model.layers.0.input_layernorm.lora_A.weight", 2, 8, FAM_STATUS_UNSUPPORTED,
+         "input_layernorm"},
         {NULL, "model.layers.0.self_attn.q_proj.lora_A.weight", 2, 8, FAM_STATUS_UNSUPPORTED, "model.layers.0"},
         {NULL, ".lora_", 2, 8, FAM_STATUS_UNSUPPORTED, ".lora_"},
         {NULL, "base_model.model..lora_A.weight", 2, 8, FAM_STATUS_UNSUPPORTED, "base_model.model.."},
@@ -380,7 +401,9 @@ static void adapters_of_peft_open(void **state)
             skip();
         }
         fam_memory_init(&memory);
-        assert_int_equal(fam_checkpoint_open(&checkpoint, &memory, suite_path("tests/fixtures/tiny_llama/gqa_tied_f32"), NULL, &error), FAM_OK);
+        assert_int_equal(fam_checkpoint_open(&checkpoint, &memory, suite_path("tests/fixtures/tiny_llama/gqa_tied_f32"),
+                                             NULL, &error),
+                         FAM_OK);
         if (fam_adapter_open(&adapter, &memory, path, fam_checkpoint_config(checkpoint), &error) != FAM_OK)
             fail_msg("%s", error.message);
         assert_int_equal(fam_adapter_rank(adapter), rows[i].rank);

@@ -198,6 +198,7 @@ static void other_templates_are_refused_with_advice(void **state)
         "{% for message in messages %}{{ message['content'] }}{% endfor %}",
         "{% for message in messages %}" LOOP "!",
         "{% for message in messages %} " LOOP,
+        "{% for message in messages %}\n  " LOOP, /* Jinja keeps blanks before an expression */
         "{% for message in messages[1:] %}" LOOP,
         "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content']|trim + '<|im_end|>' +"
         " '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",

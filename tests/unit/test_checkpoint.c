@@ -1,6 +1,6 @@
 /*
- * Format room: models on disk. A tiny model is written and spoiled in one place at a time; every fixture and golden case
- * opens.
+ * Format room: models on disk. A tiny model is written and spoiled in one place at a time; every fixture and golden
+ * case opens.
  */
 #include <dirent.h>
 #include <math.h>
@@ -12,50 +12,12 @@
 
 #include "fam/modes.h"
 #include "format/adapter.h"
-#include "gguf_writer.h"
+#include "model_checks.h"
 #include "scratch.h"
 #include "suite.h"
 #include "tiny_model.h"
 
-static fam_error error;
-static fam_memory memory;
-static char warnings[4096];
-
-static void keep_warning(void *context, const char *line)
-{
-    (void)context;
-    size_t used = strlen(warnings);
-    snprintf(warnings + used, sizeof warnings - used, "%s\n", line);
-}
-
-static fam_status open_with(const char *path, const char *ignored, fam_checkpoint **out)
-{
-    const char *const keys[] = {ignored};
-    const fam_checkpoint_options options = {keys, ignored != NULL, keep_warning, NULL};
-    *out = NULL;
-    warnings[0] = '\0';
-    fam_memory_init(&memory);
-    return fam_checkpoint_open(out, &memory, path, &options, &error);
-}
-
-static void close_it(fam_checkpoint *checkpoint)
-{
-    fam_checkpoint_free(checkpoint);
-    assert_int_equal(memory.bytes, 0);
-}
-
-static void expect_refusal(const char *path, fam_status need, const char *words, const char *row)
-{
-    fam_checkpoint *checkpoint;
-    fam_status status = open_with(path, NULL, &checkpoint);
-    if (status != need || checkpoint || !strstr(error.message, words))
-        fail_msg("%s: status %d: %s; need %d \"%s\"", row, status, status ? error.message : "", need, words);
-    if (strncmp(error.message, path, strlen(path)) != 0)
-        fail_msg("%s: does not begin with the path: %s", row, error.message);
-    assert_int_equal(memory.bytes, 0);
-}
-
-/* ---- config.json --------------------------------------------------------------------------------------------------- */
+/* ---- config.json ------------------------------------------------------------------------------------------------- */
 
 static void a_directory_opens_with_the_defaults_of_its_family(void **state)
 {
@@ -63,8 +25,8 @@ static void a_directory_opens_with_the_defaults_of_its_family(void **state)
     const char *directory = scratch_make();
     fam_checkpoint *checkpoint;
     tiny_model_write(directory, "", false);
-    assert_int_equal(open_with(directory, NULL, &checkpoint), FAM_OK);
-    assert_string_equal(warnings, "");
+    assert_int_equal(model_open(directory, NULL, &checkpoint), FAM_OK);
+    assert_string_equal(model_warnings, "");
     const fam_model_config *config = fam_checkpoint_config(checkpoint);
     assert_string_equal(config->family, "llama");
     assert_int_equal(config->vocab_size, TINY_V);
@@ -95,7 +57,7 @@ static void a_directory_opens_with_the_defaults_of_its_family(void **state)
     assert_string_equal(fam_checkpoint_tensor_at(checkpoint, 0)->name, "model.embed_tokens.weight");
     assert_string_equal(fam_checkpoint_tensor_at(checkpoint, 9 * TINY_L + 2)->name, "lm_head.weight");
     assert_null(fam_checkpoint_tensor_at(checkpoint, 9 * TINY_L + 3));
-    close_it(checkpoint);
+    model_close(checkpoint);
     scratch_remove(directory);
 }
 
@@ -114,7 +76,7 @@ static void keys_that_matter_are_read(void **state)
                      "\"fam\": {\"mode\": \"bswa\", \"block_size\": 5, \"memory_segments\": 0, \"fam_length\": 3, "
                      "\"state_norm\": \"rms_init\", \"fam_positions\": \"float\", \"window\": 9}",
                      true);
-    assert_int_equal(open_with(directory, NULL, &checkpoint), FAM_OK);
+    assert_int_equal(model_open(directory, NULL, &checkpoint), FAM_OK);
     const fam_model_config *config = fam_checkpoint_config(checkpoint);
     assert_true(config->rms_norm_eps == 1e-3);
     assert_true(config->tied_embeddings);
@@ -132,21 +94,21 @@ static void keys_that_matter_are_read(void **state)
     assert_int_equal(settings->fam_positions, FAM_POSITIONS_FLOAT);
     assert_int_equal(settings->window, 9);
     assert_null(fam_checkpoint_tensor(checkpoint, "lm_head.weight"));
-    close_it(checkpoint);
+    model_close(checkpoint);
     scratch_write_text(directory, "config.json",
                        tiny_config(", \"tie_word_embeddings\": true, \"rope_parameters\": {\"rope_type\": \"default\", "
                                    "\"rope_theta\": 123.5}"));
-    assert_int_equal(open_with(directory, NULL, &checkpoint), FAM_OK);
+    assert_int_equal(model_open(directory, NULL, &checkpoint), FAM_OK);
     assert_true(fam_checkpoint_config(checkpoint)->rope_theta == 123.5);
     assert_int_equal(fam_checkpoint_config(checkpoint)->rope_scaling, FAM_ROPE_DEFAULT);
-    close_it(checkpoint);
+    model_close(checkpoint);
     /* as in transformers, without an original length it is the model's own */
     scratch_write_text(directory, "config.json",
                        tiny_config(", \"tie_word_embeddings\": true, \"rope_parameters\": {\"rope_type\": \"llama3\", "
                                    "\"factor\": 2, \"low_freq_factor\": 1, \"high_freq_factor\": 2}"));
-    assert_int_equal(open_with(directory, NULL, &checkpoint), FAM_OK);
+    assert_int_equal(model_open(directory, NULL, &checkpoint), FAM_OK);
     assert_int_equal(fam_checkpoint_config(checkpoint)->rope_original_context, 2048);
-    close_it(checkpoint);
+    model_close(checkpoint);
     scratch_remove(directory);
 }
 
@@ -172,24 +134,29 @@ static void keys_that_change_the_result_are_refused_by_name(void **state)
         {", \"sliding_window\": 4096", FAM_STATUS_UNSUPPORTED, "sliding_window: found 4096"},
         {", \"unheard_of\": false", FAM_STATUS_UNSUPPORTED, "unheard_of: found false"},
         {", \"logits_scaling\": 2.0", FAM_STATUS_UNSUPPORTED, "logits_scaling"},
-        {", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}", FAM_STATUS_UNSUPPORTED, "rope_type: found \"linear\""},
+        {", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}", FAM_STATUS_UNSUPPORTED,
+         "rope_type: found \"linear\""},
         {", \"rope_parameters\": {\"rope_type\": \"yarn\"}", FAM_STATUS_UNSUPPORTED, "rope_type: found \"yarn\""},
         {", \"rope_scaling\": {\"factor\": 2.0}", FAM_STATUS_UNSUPPORTED, "rope_scaling: factor: found"},
-        {", \"rope_scaling\": {\"rope_type\": \"default\", \"mrope_section\": [1]}", FAM_STATUS_UNSUPPORTED, "mrope_section"},
+        {", \"rope_scaling\": {\"rope_type\": \"default\", \"mrope_section\": [1]}", FAM_STATUS_UNSUPPORTED,
+         "mrope_section"},
         {", \"rope_parameters\": {\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}", FAM_STATUS_UNSUPPORTED,
          "partial_rotary_factor"},
         {", \"rope_scaling\": {\"rope_type\": \"llama3\", \"type\": \"default\"}", FAM_STATUS_BAD_FORMAT, "rope_type"},
-        {", \"rope_scaling\": {\"rope_type\": \"default\"}, \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 5}",
+        {", \"rope_scaling\": {\"rope_type\": \"default\"}, \"rope_parameters\": {\"rope_type\": \"default\", "
+         "\"rope_theta\": 5}",
          FAM_STATUS_BAD_FORMAT, "rope_parameters"},
-        {", \"rope_theta\": 5, \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 6}", FAM_STATUS_BAD_FORMAT,
-         "rope_theta: found 6"},
+        {", \"rope_theta\": 5, \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 6}",
+         FAM_STATUS_BAD_FORMAT, "rope_theta: found 6"},
         {", \"rope_scaling\": 2", FAM_STATUS_BAD_FORMAT, "rope_scaling: found 2"},
         {LLAMA3(""), FAM_STATUS_BAD_FORMAT, "high_freq_factor: found nothing"},
         {LLAMA3(", \"high_freq_factor\": 1"), FAM_STATUS_BAD_FORMAT, "high_freq_factor: found 1"},
         {LLAMA3(", \"high_freq_factor\": -4"), FAM_STATUS_BAD_FORMAT, "high_freq_factor: found -4"},
-        {LLAMA3(", \"high_freq_factor\": 4, \"original_max_position_embeddings\": 0"), FAM_STATUS_BAD_FORMAT, "original"},
+        {LLAMA3(", \"high_freq_factor\": 4, \"original_max_position_embeddings\": 0"), FAM_STATUS_BAD_FORMAT,
+         "original"},
         {LLAMA3(", \"high_freq_factor\": 4, \"attention_factor\": 2"), FAM_STATUS_UNSUPPORTED, "attention_factor"},
-        {", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 0.5, \"low_freq_factor\": 1, \"high_freq_factor\": 4}",
+        {", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 0.5, \"low_freq_factor\": 1, "
+         "\"high_freq_factor\": 4}",
          FAM_STATUS_BAD_FORMAT, "factor: found 0.5"},
         {", \"head_dim\": 3", FAM_STATUS_BAD_FORMAT, "head size: found 3"},
         {", \"head_dim\": 0", FAM_STATUS_BAD_FORMAT, "head_dim: found 0"},
@@ -199,7 +166,8 @@ static void keys_that_change_the_result_are_refused_by_name(void **state)
         {", \"rope_theta\": 0", FAM_STATUS_BAD_FORMAT, "rope_theta: found 0"},
         {", \"rope_theta\": \"10000\"", FAM_STATUS_BAD_FORMAT, "rope_theta: found \"10000\""},
         {", \"max_position_embeddings\": 0", FAM_STATUS_BAD_FORMAT, "max_position_embeddings: found 0"},
-        {", \"max_position_embeddings\": 2048.0", FAM_STATUS_BAD_FORMAT, "max_position_embeddings: found the real number"},
+        {", \"max_position_embeddings\": 2048.0", FAM_STATUS_BAD_FORMAT,
+         "max_position_embeddings: found the real number"},
         {", \"tie_word_embeddings\": 1", FAM_STATUS_BAD_FORMAT, "tie_word_embeddings: found 1"},
         {", \"fam\": []", FAM_STATUS_BAD_FORMAT, "fam: found an array"},
         {", \"fam\": {\"mode\": \"fam2\"}", FAM_STATUS_BAD_FORMAT, "fam: mode: found \"fam2\""},
@@ -212,7 +180,8 @@ static void keys_that_change_the_result_are_refused_by_name(void **state)
         {", \"fam\": {\"memory_segments\": 1048577}", FAM_STATUS_BAD_FORMAT, "fam: memory_segments: found 1048577"},
         {", \"fam\": {\"fam_length\": 0}", FAM_STATUS_BAD_FORMAT, "fam: fam_length"},
         {", \"fam\": {\"window\": 0}", FAM_STATUS_BAD_FORMAT, "fam: window"},
-        {", \"fam\": {\"state_norm\": \"l2\"}", FAM_STATUS_BAD_FORMAT, "fam: state_norm: found \"l2\", need none, rms, rms_init"},
+        {", \"fam\": {\"state_norm\": \"l2\"}", FAM_STATUS_BAD_FORMAT,
+         "fam: state_norm: found \"l2\", need none, rms, rms_init"},
         {", \"fam\": {\"blocksize\": 5}", FAM_STATUS_UNSUPPORTED, "fam: blocksize"},
         {", \"fam\": {\"blocksize\": null}", FAM_STATUS_UNSUPPORTED, "fam: blocksize"},
         {", \"vocab_size\": 5", FAM_STATUS_BAD_FORMAT, "duplicate"},
@@ -221,7 +190,7 @@ static void keys_that_change_the_result_are_refused_by_name(void **state)
     tiny_model_write(directory, "", false);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         scratch_write_text(directory, "config.json", tiny_config(rows[i].more));
-        expect_refusal(directory, rows[i].status, rows[i].words, rows[i].more);
+        model_expect_refusal(directory, rows[i].status, rows[i].words, rows[i].more);
     }
     scratch_remove(directory);
 }
@@ -240,8 +209,10 @@ static void wrong_sizes_in_a_config_are_refused(void **state)
         {"\"hidden_size\": 8", "\"hidden_size\": \"8\"", "hidden_size: found \"8\""},
         {"\"hidden_size\": 8", "\"hidden\": 8, \"hidden_size\": null", "hidden: found 8"},
         {"\"hidden_size\": 8", "\"hidden_size\": null", "hidden_size: found null"},
-        {"\"intermediate_size\": 12", "\"intermediate_size\": 13", "mlp.gate_proj.weight: shape: found [12, 8], need [13, 8]"},
-        {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "model.layers.2.input_layernorm.weight: found nothing"},
+        {"\"intermediate_size\": 12", "\"intermediate_size\": 13",
+         "mlp.gate_proj.weight: shape: found [12, 8], need [13, 8]"},
+        {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3",
+         "model.layers.2.input_layernorm.weight: found nothing"},
         {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "model.layers.1."},
         {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 0", "num_hidden_layers: found 0"},
         {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1025", "num_hidden_layers: found 1025"},
@@ -261,13 +232,15 @@ static void wrong_sizes_in_a_config_are_refused(void **state)
         char text[4096];
         const char *config = tiny_config(""), *place = strstr(config, rows[i].from);
         assert_non_null(place);
-        snprintf(text, sizeof text, "%.*s%s%s", (int)(place - config), config, rows[i].to, place + strlen(rows[i].from));
+        snprintf(text, sizeof text, "%.*s%s%s", (int)(place - config), config, rows[i].to,
+                 place + strlen(rows[i].from));
         scratch_write_text(directory, "config.json", text);
         fam_checkpoint *checkpoint;
-        fam_status status = open_with(directory, NULL, &checkpoint);
-        if ((status != FAM_STATUS_BAD_FORMAT && status != FAM_STATUS_UNSUPPORTED) || !strstr(error.message, rows[i].words))
-            fail_msg("%s: status %d: %s", rows[i].to, status, status ? error.message : "");
-        assert_int_equal(memory.bytes, 0);
+        fam_status status = model_open(directory, NULL, &checkpoint);
+        if ((status != FAM_STATUS_BAD_FORMAT && status != FAM_STATUS_UNSUPPORTED) ||
+            !strstr(model_error.message, rows[i].words))
+            fail_msg("%s: status %d: %s", rows[i].to, status, status ? model_error.message : "");
+        assert_int_equal(model_memory.bytes, 0);
     }
     scratch_remove(directory);
 }
@@ -290,15 +263,15 @@ static void ignored_keys_count_as_absent(void **state)
     tiny_model_write(directory, "", false);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         scratch_write_text(directory, "config.json", tiny_config(rows[i].more));
-        assert_int_equal(open_with(directory, "other.key", &checkpoint), FAM_STATUS_UNSUPPORTED);
-        if (open_with(directory, rows[i].ignored, &checkpoint) != FAM_OK)
-            fail_msg("%s: %s", rows[i].ignored, error.message);
-        close_it(checkpoint);
+        assert_int_equal(model_open(directory, "other.key", &checkpoint), FAM_STATUS_UNSUPPORTED);
+        if (model_open(directory, rows[i].ignored, &checkpoint) != FAM_OK)
+            fail_msg("%s: %s", rows[i].ignored, model_error.message);
+        model_close(checkpoint);
     }
     scratch_remove(directory);
 }
 
-/* ---- tensors of a directory ------------------------------------------------------------------------------------------ */
+/* ---- tensors of a directory -------------------------------------------------------------------------------------- */
 
 static void tensors_must_be_those_that_the_config_calls_for(void **state)
 {
@@ -311,17 +284,18 @@ static void tensors_must_be_those_that_the_config_calls_for(void **state)
     tiny_list_add_model(&list, false);
     tiny_list_remove(&list, "model.layers.1.mlp.up_proj.weight");
     tiny_list_write(&list, directory, "model.safetensors");
-    expect_refusal(directory, FAM_STATUS_BAD_FORMAT, "tensor model.layers.1.mlp.up_proj.weight: found nothing, need [12, 8]", "missing");
+    model_expect_refusal(directory, FAM_STATUS_BAD_FORMAT,
+                         "tensor model.layers.1.mlp.up_proj.weight: found nothing, need [12, 8]", "missing");
 
     tiny_list_add(&list, "model.layers.1.mlp.up_proj.weight", TINY_I, TINY_E);
     tiny_list_add(&list, "model.layers.0.self_attn.q_proj.bias", 0, 8);
     tiny_list_write(&list, directory, "model.safetensors");
-    expect_refusal(directory, FAM_STATUS_UNSUPPORTED, "model.layers.0.self_attn.q_proj.bias", "bias");
+    model_expect_refusal(directory, FAM_STATUS_UNSUPPORTED, "model.layers.0.self_attn.q_proj.bias", "bias");
     tiny_list_remove(&list, "model.layers.0.self_attn.q_proj.bias");
 
     tiny_list_add(&list, "model.layers.00.mlp.up_proj.weight", TINY_I, TINY_E);
     tiny_list_write(&list, directory, "model.safetensors");
-    expect_refusal(directory, FAM_STATUS_UNSUPPORTED, "model.layers.00.mlp.up_proj.weight", "odd number");
+    model_expect_refusal(directory, FAM_STATUS_UNSUPPORTED, "model.layers.00.mlp.up_proj.weight", "odd number");
     tiny_list_remove(&list, "model.layers.00.mlp.up_proj.weight");
 
     fam_tensor *norm = tiny_list_find(&list, "model.norm.weight");
@@ -329,26 +303,27 @@ static void tensors_must_be_those_that_the_config_calls_for(void **state)
     norm->shape[0] = 1;
     norm->shape[1] = 8;
     tiny_list_write(&list, directory, "model.safetensors");
-    expect_refusal(directory, FAM_STATUS_BAD_FORMAT, "tensor model.norm.weight: shape: found [1, 8], need [8]", "dims");
+    model_expect_refusal(directory, FAM_STATUS_BAD_FORMAT, "tensor model.norm.weight: shape: found [1, 8], need [8]",
+                         "dims");
     norm->n_dims = 1;
     norm->shape[0] = 8;
 
     tiny_list_add(&list, "model.layers.0.self_attn.rotary_emb.inv_freq", 0, 2);
     tiny_list_write(&list, directory, "model.safetensors");
-    assert_int_equal(open_with(directory, NULL, &checkpoint), FAM_OK);
-    assert_non_null(strstr(warnings, "inv_freq: not used"));
-    close_it(checkpoint);
+    assert_int_equal(model_open(directory, NULL, &checkpoint), FAM_OK);
+    assert_non_null(strstr(model_warnings, "inv_freq: not used"));
+    model_close(checkpoint);
 
     scratch_write_text(directory, "config.json", tiny_config(", \"tie_word_embeddings\": true"));
-    assert_int_equal(open_with(directory, NULL, &checkpoint), FAM_OK);
-    assert_non_null(strstr(warnings, "lm_head.weight: not used"));
+    assert_int_equal(model_open(directory, NULL, &checkpoint), FAM_OK);
+    assert_non_null(strstr(model_warnings, "lm_head.weight: not used"));
     assert_null(fam_checkpoint_tensor(checkpoint, "lm_head.weight"));
-    close_it(checkpoint);
+    model_close(checkpoint);
 
     scratch_write_text(directory, "config.json", tiny_config(""));
     tiny_list_remove(&list, "lm_head.weight");
     tiny_list_write(&list, directory, "model.safetensors");
-    expect_refusal(directory, FAM_STATUS_BAD_FORMAT, "tensor lm_head.weight: found nothing", "not tied");
+    model_expect_refusal(directory, FAM_STATUS_BAD_FORMAT, "tensor lm_head.weight: found nothing", "not tied");
     scratch_remove(directory);
 }
 
@@ -367,7 +342,8 @@ static void types_that_are_not_implemented_are_named(void **state)
     rewind(file);
     fwrite(text, 1, size, file);
     fclose(file);
-    expect_refusal(directory, FAM_STATUS_UNSUPPORTED, "model.embed_tokens.weight: type: found I32 of 2 dimensions", "I32");
+    model_expect_refusal(directory, FAM_STATUS_UNSUPPORTED,
+                         "model.embed_tokens.weight: type: found I32 of 2 dimensions", "I32");
     scratch_remove(directory);
 }
 
@@ -382,21 +358,21 @@ static void a_prompt_has_the_width_of_the_model_and_the_rows_of_its_setting(void
     tiny_list_add(&list, "fam.prompt", 3, TINY_E);
     tiny_list_write(&list, directory, "model.safetensors");
     scratch_write_text(directory, "config.json", tiny_config(", \"fam\": {\"mode\": \"fam\"}"));
-    assert_int_equal(open_with(directory, NULL, &checkpoint), FAM_OK);
+    assert_int_equal(model_open(directory, NULL, &checkpoint), FAM_OK);
     assert_int_equal(fam_checkpoint_tensor(checkpoint, "fam.prompt")->shape[0], 3);
     assert_string_equal(fam_checkpoint_tensor_at(checkpoint, 9 * TINY_L + 3)->name, "fam.prompt");
-    close_it(checkpoint);
+    model_close(checkpoint);
     scratch_write_text(directory, "config.json", tiny_config(", \"fam\": {\"fam_length\": 4}"));
-    expect_refusal(directory, FAM_STATUS_MISMATCH, "fam.prompt: shape: found [3, 8], need [4, 8]", "rows");
+    model_expect_refusal(directory, FAM_STATUS_MISMATCH, "fam.prompt: shape: found [3, 8], need [4, 8]", "rows");
     scratch_write_text(directory, "config.json", tiny_config(""));
     tiny_list_remove(&list, "fam.prompt");
     tiny_list_add(&list, "fam.prompt", 3, TINY_E + 1);
     tiny_list_write(&list, directory, "model.safetensors");
-    expect_refusal(directory, FAM_STATUS_MISMATCH, "fam.prompt: shape: found [3, 9]", "width");
+    model_expect_refusal(directory, FAM_STATUS_MISMATCH, "fam.prompt: shape: found [3, 9]", "width");
     scratch_remove(directory);
 }
 
-/* ---- shards ------------------------------------------------------------------------------------------------------------ */
+/* ---- shards ------------------------------------------------------------------------------------------------------ */
 
 /* Two shards: layer 0 and what is outside the layers; layer 1. Returns an index text that is right. */
 static char *write_shards(const char *directory)
@@ -431,14 +407,14 @@ static void shards_open_as_one_model(void **state)
     fam_checkpoint *checkpoint;
     uint8_t a[16], b[16];
     tiny_model_write(single, "", false);
-    assert_int_equal(open_with(single, NULL, &checkpoint), FAM_OK);
+    assert_int_equal(model_open(single, NULL, &checkpoint), FAM_OK);
     fam_checkpoint_fingerprint(checkpoint, a);
-    close_it(checkpoint);
+    model_close(checkpoint);
     write_shards(directory);
-    assert_int_equal(open_with(directory, NULL, &checkpoint), FAM_OK);
+    assert_int_equal(model_open(directory, NULL, &checkpoint), FAM_OK);
     fam_checkpoint_fingerprint(checkpoint, b);
     assert_memory_equal(a, b, 16);
-    close_it(checkpoint);
+    model_close(checkpoint);
     scratch_remove(directory);
     scratch_remove(single);
 }
@@ -451,7 +427,8 @@ static void wrong_shard_indices_are_refused(void **state)
         fam_status status;
         const char *words;
     } rows[] = {
-        {"part1.safetensors", "../part1.safetensors", FAM_STATUS_BAD_FORMAT, "weight_map: model.layers.1.input_layernorm.weight: found \"../part1"},
+        {"part1.safetensors", "../part1.safetensors", FAM_STATUS_BAD_FORMAT,
+         "weight_map: model.layers.1.input_layernorm.weight: found \"../part1"},
         {"part1.safetensors", "/etc/part1.safetensors", FAM_STATUS_BAD_FORMAT, "found \"/etc"},
         {"part1.safetensors", "a/part1.safetensors", FAM_STATUS_BAD_FORMAT, "found \"a/part1"},
         {"part1.safetensors", "..", FAM_STATUS_BAD_FORMAT, "found \"..\""},
@@ -459,10 +436,13 @@ static void wrong_shard_indices_are_refused(void **state)
         {"part1.safetensors", "", FAM_STATUS_BAD_FORMAT, "found \"\""},
         {"part1.safetensors", ".safetensors", FAM_STATUS_BAD_FORMAT, "found \".safetensors\""},
         {"part1.safetensors", "part2.safetensors", FAM_STATUS_NOT_FOUND, "part2.safetensors"},
-        {"part1.safetensors", "part0.safetensors", FAM_STATUS_BAD_FORMAT, "found part0.safetensors, need \"part1.safetensors\", which has it"},
+        {"part1.safetensors", "part0.safetensors", FAM_STATUS_BAD_FORMAT,
+         "found part0.safetensors, need \"part1.safetensors\", which has it"},
         {"\"part1.safetensors\"", "1", FAM_STATUS_BAD_FORMAT, "found 1"},
-        {"model.layers.1.input_layernorm.weight", "model.layers.1.input.weight", FAM_STATUS_BAD_FORMAT, "found nothing, need \"part1"},
-        {"{\"model.embed", "{\"more\": \"part0.safetensors\", \"model.embed", FAM_STATUS_BAD_FORMAT, "more: found no such tensor"},
+        {"model.layers.1.input_layernorm.weight", "model.layers.1.input.weight", FAM_STATUS_BAD_FORMAT,
+         "found nothing, need \"part1"},
+        {"{\"model.embed", "{\"more\": \"part0.safetensors\", \"model.embed", FAM_STATUS_BAD_FORMAT,
+         "more: found no such tensor"},
         {"total_size\": ", "total_size\": 1", FAM_STATUS_BAD_FORMAT, "total_size: found 1"},
         {"total_size\": ", "total_size\": \"x\", \"y\": ", FAM_STATUS_BAD_FORMAT, "total_size: found \"x\""},
         {"total_size\": ", "total_size\": -1, \"y\": ", FAM_STATUS_BAD_FORMAT, "total_size: found -1"},
@@ -479,356 +459,61 @@ static void wrong_shard_indices_are_refused(void **state)
         assert_non_null(place);
         snprintf(text, sizeof text, "%.*s%s%s", (int)(place - index), index, rows[i].to, place + strlen(rows[i].from));
         scratch_write_text(directory, "model.safetensors.index.json", text);
-        expect_refusal(directory, rows[i].status, rows[i].words, rows[i].to);
+        model_expect_refusal(directory, rows[i].status, rows[i].words, rows[i].to);
         if (strstr(rows[i].from, "total_size")) {
-            assert_int_equal(open_with(directory, "total_size", &checkpoint), FAM_OK);
-            close_it(checkpoint);
+            assert_int_equal(model_open(directory, "total_size", &checkpoint), FAM_OK);
+            model_close(checkpoint);
         }
     }
     scratch_remove(directory);
 }
 
-/* ---- paths --------------------------------------------------------------------------------------------------------------- */
+/* ---- paths ------------------------------------------------------------------------------------------------------- */
 
 static void paths_that_are_no_models_get_advice(void **state)
 {
     (void)state;
     const char *directory = scratch_make();
-    expect_refusal("HuggingFaceTB/SmolLM2-135M", FAM_STATUS_NOT_FOUND, "hf download HuggingFaceTB/SmolLM2-135M", "hub");
-    expect_refusal("/nonexistent/model", FAM_STATUS_NOT_FOUND, "need a model directory or a GGUF file", "absent");
-    expect_refusal("", FAM_STATUS_NOT_FOUND, "need a model directory", "empty");
-    expect_refusal(directory, FAM_STATUS_NOT_FOUND, "found no config.json", "empty directory");
+    model_expect_refusal("HuggingFaceTB/SmolLM2-135M", FAM_STATUS_NOT_FOUND, "hf download HuggingFaceTB/SmolLM2-135M",
+                         "hub");
+    model_expect_refusal("/nonexistent/model", FAM_STATUS_NOT_FOUND, "need a model directory or a GGUF file", "absent");
+    model_expect_refusal("", FAM_STATUS_NOT_FOUND, "need a model directory", "empty");
+    model_expect_refusal(directory, FAM_STATUS_NOT_FOUND, "found no config.json", "empty directory");
     scratch_write_text(directory, "pytorch_model.bin", "x");
-    expect_refusal(directory, FAM_STATUS_UNSUPPORTED, "found pytorch_model.bin, need model.safetensors: convert it", "bin");
+    model_expect_refusal(directory, FAM_STATUS_UNSUPPORTED,
+                         "found pytorch_model.bin, need model.safetensors: convert it", "bin");
     scratch_write_text(directory, "config.json", tiny_config(""));
-    expect_refusal(directory, FAM_STATUS_UNSUPPORTED, "convert it", "bin and config");
+    model_expect_refusal(directory, FAM_STATUS_UNSUPPORTED, "convert it", "bin and config");
     char path[1024];
     static const char *const names[] = {"pytorch_model.bin", "m.pt", "m.onnx", "model.safetensors", "config.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(path, sizeof path, "%s", scratch_path(directory, names[i]));
         scratch_write_text(directory, names[i], "{}");
-        expect_refusal(path, FAM_STATUS_UNSUPPORTED, "give the", names[i]);
+        model_expect_refusal(path, FAM_STATUS_UNSUPPORTED, "give the", names[i]);
     }
     snprintf(path, sizeof path, "%s", scratch_path(directory, "m.gguf"));
     scratch_write_text(directory, "m.gguf", "");
-    expect_refusal(path, FAM_STATUS_BAD_FORMAT, "GGUF", "empty file");
+    model_expect_refusal(path, FAM_STATUS_BAD_FORMAT, "GGUF", "empty file");
     unlink(path);
     assert_int_equal(mkfifo(path, 0600), 0);
-    expect_refusal(path, FAM_STATUS_IO, "regular file", "FIFO");
+    model_expect_refusal(path, FAM_STATUS_IO, "regular file", "FIFO");
     unlink(path);
     assert_int_equal(symlink("m.gguf", path), 0);
-    expect_refusal(path, FAM_STATUS_IO, "", "link to itself");
+    model_expect_refusal(path, FAM_STATUS_IO, "", "link to itself");
     unlink(scratch_path(directory, "model.safetensors"));
     unlink(scratch_path(directory, "pytorch_model.bin"));
-    expect_refusal(directory, FAM_STATUS_NOT_FOUND, "found no weights", "config only");
+    model_expect_refusal(directory, FAM_STATUS_NOT_FOUND, "found no weights", "config only");
     scratch_remove(directory);
 }
 
-/* ---- GGUF ------------------------------------------------------------------------------------------------------------------ */
-
-static const char *gguf_name(const char *hf, char buffer[96])
-{
-    static const char *const names[][2] = {
-        {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"},
-        {"input_layernorm", "attn_norm"}, {"post_attention_layernorm", "ffn_norm"}, {"self_attn.q_proj", "attn_q"},
-        {"self_attn.k_proj", "attn_k"}, {"self_attn.v_proj", "attn_v"}, {"self_attn.o_proj", "attn_output"},
-        {"mlp.gate_proj", "ffn_gate"}, {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"},
-    };
-    int layer = -1;
-    sscanf(hf, "model.layers.%d.", &layer);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strstr(hf, names[i][0])) {
-            if (layer < 0)
-                snprintf(buffer, 96, "%s.weight", names[i][1]);
-            else
-                snprintf(buffer, 96, "blk.%d.%s.weight", layer, names[i][1]);
-            return buffer;
-        }
-    abort();
-}
-
-/* The tiny model; a key or tensor of the name `without` is left out, so that a row can put its own. */
-static void begin_gguf(gguf_writer *writer, const char *without, bool tied)
-{
-    static const struct {
-        const char *key;
-        uint32_t value;
-    } keys[] = {
-        {"llama.block_count", TINY_L}, {"llama.context_length", 2048}, {"llama.embedding_length", TINY_E},
-        {"llama.feed_forward_length", TINY_I}, {"llama.attention.head_count", TINY_H},
-        {"llama.attention.head_count_kv", TINY_G}, {"llama.rope.dimension_count", TINY_D}, {"llama.vocab_size", TINY_V},
-    };
-    gguf_writer_begin(writer);
-    if (strcmp(without, "general.architecture") != 0)
-        gguf_writer_string(writer, "general.architecture", "llama");
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (strcmp(without, keys[i].key) != 0)
-            gguf_writer_u32(writer, keys[i].key, keys[i].value);
-    if (strcmp(without, "llama.attention.layer_norm_rms_epsilon") != 0)
-        gguf_writer_f32(writer, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    tiny_list list;
-    tiny_list_begin(&list);
-    tiny_list_add_model(&list, tied);
-    for (int i = 0; i < list.count; i++) {
-        char name[96];
-        const fam_tensor *t = &list.tensors[i];
-        if (strcmp(without, gguf_name(t->name, name)) != 0)
-            gguf_writer_tensor(writer, name, 0, t->n_dims, t->shape, t->data, t->bytes);
-    }
-}
-
-static const char *save_gguf(gguf_writer *writer, const char *directory)
-{
-    const char *path = scratch_path(directory, "m.gguf");
-    assert_true(gguf_writer_save(writer, path));
-    return path;
-}
-
-static void a_gguf_model_opens_under_hugging_face_names(void **state)
-{
-    (void)state;
-    const char *directory = scratch_make();
-    gguf_writer writer;
-    fam_checkpoint *checkpoint;
-    float prompt[3 * TINY_E];
-    for (int i = 0; i < 3 * TINY_E; i++)
-        prompt[i] = (float)i;
-    begin_gguf(&writer, "", false);
-    gguf_writer_string(&writer, "fam.mode", "fam");
-    gguf_writer_u32(&writer, "fam.block_size", 7);
-    gguf_writer_u32(&writer, "fam.fam_length", 3);
-    gguf_writer_string(&writer, "fam.state_norm", "rms");
-    gguf_writer_array(&writer, "fam.prompt", FAM_GGUF_F32, 3 * TINY_E, prompt, sizeof prompt);
-    gguf_writer_string(&writer, "tokenizer.ggml.model", "gpt2");
-    gguf_writer_u32(&writer, "llama.expert_count", 0);
-    gguf_writer_bool(&writer, "llama.attention.causal", true);
-    gguf_writer_u32(&writer, "mine.own", 5);
-    assert_int_equal(open_with(save_gguf(&writer, directory), NULL, &checkpoint), FAM_OK);
-    assert_non_null(strstr(warnings, "mine.own: not used"));
-    const fam_model_config *config = fam_checkpoint_config(checkpoint);
-    assert_int_equal(config->vocab_size, TINY_V);
-    assert_int_equal(config->head_dim, TINY_D);
-    assert_int_equal(config->kv_heads, TINY_G);
-    assert_true(config->rms_norm_eps == (double)1e-5f);
-    assert_true(config->rope_theta == 10000);
-    assert_false(config->tied_embeddings);
-    assert_true(fam_checkpoint_permuted(checkpoint));
-    assert_non_null(fam_checkpoint_gguf(checkpoint));
-    assert_int_equal(fam_checkpoint_container(checkpoint), FAM_CONTAINER_GGUF);
-    tiny_list list;
-    tiny_list_begin(&list);
-    tiny_list_add_model(&list, false);
-    for (int i = 0; i < list.count; i++) {
-        const fam_tensor *tensor = fam_checkpoint_tensor(checkpoint, list.tensors[i].name);
-        assert_non_null(tensor);
-        assert_memory_equal(tensor->shape, list.tensors[i].shape, (size_t)tensor->n_dims * sizeof(int64_t));
-        assert_memory_equal(tensor->data, list.tensors[i].data, tensor->bytes);
-    }
-    const fam_tensor *t = fam_checkpoint_tensor(checkpoint, "fam.prompt");
-    assert_int_equal(t->shape[0], 3);
-    assert_int_equal(t->shape[1], TINY_E);
-    assert_memory_equal(t->data, prompt, sizeof prompt);
-    const fam_settings *settings = fam_checkpoint_settings(checkpoint);
-    assert_int_equal(settings->mode, FAM_MODE_FAM);
-    assert_int_equal(settings->block_size, 7);
-    assert_int_equal(settings->memory_segments, -1);
-    assert_int_equal(settings->state_norm, FAM_STATE_NORM_RMS);
-    close_it(checkpoint);
-    begin_gguf(&writer, "llama.attention.head_count_kv", true);
-    assert_int_equal(open_with(save_gguf(&writer, directory), NULL, &checkpoint), FAM_STATUS_BAD_FORMAT);
-    assert_non_null(strstr(error.message, "blk.0.attn_k.weight: shape: found [4, 8], need [8, 8]"));
-    begin_gguf(&writer, "llama.vocab_size", true);
-    assert_int_equal(open_with(save_gguf(&writer, directory), NULL, &checkpoint), FAM_OK);
-    assert_true(fam_checkpoint_config(checkpoint)->tied_embeddings);
-    assert_int_equal(fam_checkpoint_config(checkpoint)->vocab_size, TINY_V);
-    assert_null(fam_checkpoint_tensor(checkpoint, "lm_head.weight"));
-    close_it(checkpoint);
-    scratch_remove(directory);
-}
-
-/* A key of any type in words: "u32 5", "f32 0", "string x", "bool 1", "f32s 5" for an array of so many. */
-static void put(gguf_writer *writer, const char *key, const char *value)
-{
-    double number = strtod(strchr(value, ' '), NULL);
-    static const float zeros[64];
-    if (strncmp(value, "u32 ", 4) == 0)
-        gguf_writer_u32(writer, key, (uint32_t)number);
-    else if (strncmp(value, "i32 ", 4) == 0)
-        gguf_writer_i32(writer, key, (int32_t)number);
-    else if (strncmp(value, "f32 ", 4) == 0)
-        gguf_writer_f32(writer, key, (float)number);
-    else if (strncmp(value, "bool ", 5) == 0)
-        gguf_writer_bool(writer, key, number != 0);
-    else if (strncmp(value, "f32s ", 5) == 0)
-        gguf_writer_array(writer, key, FAM_GGUF_F32, (uint64_t)number, zeros, (size_t)number * 4);
-    else if (strncmp(value, "u8s ", 4) == 0)
-        gguf_writer_array(writer, key, FAM_GGUF_U8, (uint64_t)number, zeros, (size_t)number);
-    else
-        gguf_writer_string(writer, key, value + strlen("string "));
-}
-
-static void wrong_gguf_keys_are_refused(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *key, *value; /* NULL: left out */
-        fam_status status;
-        const char *words;
-    } rows[] = {
-        {"general.architecture", NULL, FAM_STATUS_BAD_FORMAT, "general.architecture"},
-        {"general.architecture", "string qwen2", FAM_STATUS_UNSUPPORTED, "general.architecture: found \"qwen2\", need llama"},
-        {"general.architecture", "u32 5", FAM_STATUS_BAD_FORMAT, "general.architecture"},
-        {"general.type", "string adapter", FAM_STATUS_UNSUPPORTED, "general.type: found \"adapter\""},
-        {"llama.block_count", NULL, FAM_STATUS_BAD_FORMAT, "llama.block_count"},
-        {"llama.block_count", "string 2", FAM_STATUS_BAD_FORMAT, "llama.block_count"},
-        {"llama.block_count", "i32 -2", FAM_STATUS_BAD_FORMAT, "llama.block_count"},
-        {"llama.block_count", "u32 0", FAM_STATUS_BAD_FORMAT, "llama.block_count: found 0"},
-        {"llama.block_count", "u32 1025", FAM_STATUS_BAD_FORMAT, "llama.block_count: found 1025"},
-        {"llama.block_count", "u32 2147483648", FAM_STATUS_BAD_FORMAT, "llama.block_count: found 2147483648"},
-        {"llama.block_count", "u32 1", FAM_STATUS_UNSUPPORTED, "tensor blk.1."},
-        {"llama.block_count", "u32 3", FAM_STATUS_BAD_FORMAT, "tensor blk.2.attn_norm.weight: found nothing"},
-        {"llama.context_length", NULL, FAM_STATUS_BAD_FORMAT, "llama.context_length"},
-        {"llama.context_length", "u32 0", FAM_STATUS_BAD_FORMAT, "llama.context_length: found 0"},
-        {"llama.embedding_length", NULL, FAM_STATUS_BAD_FORMAT, "llama.embedding_length"},
-        {"llama.embedding_length", "u32 0", FAM_STATUS_BAD_FORMAT, "llama.embedding_length: found 0"},
-        {"llama.embedding_length", "u32 9", FAM_STATUS_BAD_FORMAT, "head_count: found 2, need a divisor of embedding_length, 9"},
-        {"llama.feed_forward_length", NULL, FAM_STATUS_BAD_FORMAT, "llama.feed_forward_length"},
-        {"llama.feed_forward_length", "u32 13", FAM_STATUS_BAD_FORMAT, "blk.0.ffn_gate.weight: shape"},
-        {"llama.attention.head_count", NULL, FAM_STATUS_BAD_FORMAT, "llama.attention.head_count"},
-        {"llama.attention.head_count", "u32 0", FAM_STATUS_BAD_FORMAT, "llama.attention.head_count: found 0"},
-        {"llama.attention.head_count_kv", "u32 0", FAM_STATUS_BAD_FORMAT, "llama.attention.head_count_kv: found 0"},
-        {"llama.attention.head_count_kv", "u32 3", FAM_STATUS_BAD_FORMAT, "key/value heads: found 3"},
-        {"llama.attention.head_count_kv", "u8s 2", FAM_STATUS_BAD_FORMAT, "llama.attention.head_count_kv"},
-        {"llama.attention.key_length", "u32 3", FAM_STATUS_UNSUPPORTED, "rope.dimension_count: found 4"},
-        {"llama.attention.value_length", "u32 6", FAM_STATUS_UNSUPPORTED, "value_length: found 6"},
-        {"llama.rope.dimension_count", "u32 3", FAM_STATUS_UNSUPPORTED, "rope.dimension_count: found 3"},
-        {"llama.rope.dimension_count", "u32 2", FAM_STATUS_UNSUPPORTED, "rope.dimension_count: found 2"},
-        {"llama.rope.dimension_count", "u32 8", FAM_STATUS_UNSUPPORTED, "rope.dimension_count: found 8"},
-        {"llama.attention.layer_norm_rms_epsilon", NULL, FAM_STATUS_BAD_FORMAT, "layer_norm_rms_epsilon"},
-        {"llama.attention.layer_norm_rms_epsilon", "f32 0", FAM_STATUS_BAD_FORMAT, "layer_norm_rms_epsilon: found 0"},
-        {"llama.attention.layer_norm_rms_epsilon", "f32 nan", FAM_STATUS_BAD_FORMAT, "layer_norm_rms_epsilon"},
-        {"llama.attention.layer_norm_rms_epsilon", "f32 -1", FAM_STATUS_BAD_FORMAT, "layer_norm_rms_epsilon: found -1"},
-        {"llama.rope.freq_base", "f32 0", FAM_STATUS_BAD_FORMAT, "llama.rope.freq_base: found 0"},
-        {"llama.rope.freq_base", "f32 inf", FAM_STATUS_BAD_FORMAT, "llama.rope.freq_base: found inf"},
-        {"llama.rope.scaling.type", "string linear", FAM_STATUS_UNSUPPORTED, "llama.rope.scaling.type: found \"linear\""},
-        {"llama.rope.scaling.type", "u32 0", FAM_STATUS_BAD_FORMAT, "llama.rope.scaling.type"},
-        {"llama.rope.scale_linear", "f32 2", FAM_STATUS_UNSUPPORTED, "llama.rope.scale_linear"},
-        {"llama.rope.scaling.factor", "f32 2", FAM_STATUS_UNSUPPORTED, "llama.rope.scaling.factor"},
-        {"llama.vocab_size", "u32 0", FAM_STATUS_BAD_FORMAT, "llama.vocab_size: found 0"},
-        {"llama.vocab_size", "u32 11", FAM_STATUS_BAD_FORMAT, "llama.vocab_size: found 11"},
-        {"llama.expert_count", "u32 8", FAM_STATUS_UNSUPPORTED, "llama.expert_count"},
-        {"llama.attention.sliding_window", "u32 4096", FAM_STATUS_UNSUPPORTED, "llama.attention.sliding_window"},
-        {"llama.attention.causal", "bool 0", FAM_STATUS_UNSUPPORTED, "llama.attention.causal: found false"},
-        {"llama.logit_scale", "f32 2", FAM_STATUS_UNSUPPORTED, "llama.logit_scale"},
-        {"llama.attention.scale", "f32 2", FAM_STATUS_UNSUPPORTED, "llama.attention.scale"},
-        {"fam.mode", "string x", FAM_STATUS_BAD_FORMAT, "fam: mode: found \"x\""},
-        {"fam.mode", "u32 1", FAM_STATUS_BAD_FORMAT, "fam: mode: found a number"},
-        {"fam.block_size", "string 5", FAM_STATUS_BAD_FORMAT, "fam: block_size: found a string"},
-        {"fam.block_size", "u32 0", FAM_STATUS_BAD_FORMAT, "fam: block_size: found 0"},
-        {"fam.block_size", "f32 5", FAM_STATUS_BAD_FORMAT, "fam.block_size"},
-        {"fam.blocks", "u32 5", FAM_STATUS_UNSUPPORTED, "fam: blocks"},
-        {"fam.", "u32 5", FAM_STATUS_UNSUPPORTED, "fam: "},
-        {"fam.prompt", "f32s 9", FAM_STATUS_BAD_FORMAT, "fam.prompt: found 9 numbers"},
-        {"fam.prompt", "f32s 0", FAM_STATUS_BAD_FORMAT, "fam.prompt: found 0 numbers"},
-        {"fam.prompt", "u8s 8", FAM_STATUS_BAD_FORMAT, "fam.prompt: found an array of another type"},
-        {"fam.prompt", "f32 8", FAM_STATUS_BAD_FORMAT, "fam.prompt: found f32"},
-    };
-    const char *directory = scratch_make();
-    fam_checkpoint *checkpoint;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        gguf_writer writer;
-        begin_gguf(&writer, rows[i].key, false);
-        if (rows[i].value)
-            put(&writer, rows[i].key, rows[i].value);
-        const char *path = save_gguf(&writer, directory);
-        expect_refusal(path, rows[i].status, rows[i].words, rows[i].key);
-        bool odd = rows[i].status == FAM_STATUS_UNSUPPORTED && strncmp(rows[i].words, rows[i].key, strlen(rows[i].key)) == 0;
-        if (odd && strncmp(rows[i].key, "llama.", 6) == 0) { /* what is refused by name can be ignored by name */
-            assert_int_equal(open_with(path, rows[i].key, &checkpoint), FAM_OK);
-            close_it(checkpoint);
-        }
-    }
-    gguf_writer writer;
-    begin_gguf(&writer, "", false);
-    put(&writer, "fam.prompt", "f32s 8");
-    put(&writer, "fam.fam_length", "u32 2");
-    expect_refusal(save_gguf(&writer, directory), FAM_STATUS_MISMATCH, "need [2, 8]", "prompt rows");
-    scratch_remove(directory);
-}
-
-static void wrong_gguf_tensors_are_refused(void **state)
-{
-    (void)state;
-    static const float zeros[256];
-    static const struct {
-        const char *without, *name;
-        uint32_t type;
-        int n_dims;
-        int64_t shape[2];
-        size_t bytes;
-        fam_status status;
-        const char *words;
-    } rows[] = {
-        {"blk.1.ffn_up.weight", NULL, 0, 0, {0}, 0, FAM_STATUS_BAD_FORMAT, "tensor blk.1.ffn_up.weight: found nothing"},
-        {"token_embd.weight", NULL, 0, 0, {0}, 0, FAM_STATUS_BAD_FORMAT, "tensor token_embd.weight: found nothing"},
-        {"token_embd.weight", "token_embd.weight", 0, 1, {8}, 32, FAM_STATUS_BAD_FORMAT, "tensor token_embd.weight: found another shape"},
-        {"output_norm.weight", "output_norm.weight", 0, 2, {1, 8}, 32, FAM_STATUS_BAD_FORMAT, "output_norm.weight: shape"},
-        {"blk.0.attn_q.weight", "blk.0.attn_q.weight", 0, 2, {8, 4}, 128, FAM_STATUS_BAD_FORMAT, "need [8, 8]"},
-        {"", "blk.0.attn_q.bias", 0, 1, {8}, 32, FAM_STATUS_UNSUPPORTED, "tensor blk.0.attn_q.bias"},
-        {"", "blk.00.attn_q.weight", 0, 2, {8, 8}, 256, FAM_STATUS_UNSUPPORTED, "tensor blk.00.attn_q.weight"},
-        {"", "blk.-1.attn_q.weight", 0, 2, {8, 8}, 256, FAM_STATUS_UNSUPPORTED, "tensor blk.-1.attn_q.weight"},
-        {"", "blk.2.attn_q.weight", 0, 2, {8, 8}, 256, FAM_STATUS_UNSUPPORTED, "tensor blk.2.attn_q.weight"},
-        {"", "blk.99999999999999999999.attn_q.weight", 0, 2, {8, 8}, 256, FAM_STATUS_UNSUPPORTED, "tensor blk.999"},
-        {"", "fam.prompt", 0, 2, {3, 8}, 96, FAM_STATUS_UNSUPPORTED, "tensor fam.prompt"},
-        {"", "rope_freqs.weight", 0, 1, {3}, 12, FAM_STATUS_BAD_FORMAT, "rope_freqs.weight: found F32 [3], need F32 [2]"},
-        {"", "rope_freqs.weight", 1, 1, {2}, 4, FAM_STATUS_BAD_FORMAT, "rope_freqs.weight: found F16 [2], need F32 [2]"},
-        {"", "rope_freqs.weight", 0, 1, {2}, 8, FAM_STATUS_BAD_FORMAT, "rope_freqs.weight: element 0: found 0"},
-    };
-    const char *directory = scratch_make();
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        gguf_writer writer;
-        begin_gguf(&writer, rows[i].without, false);
-        if (rows[i].name)
-            gguf_writer_tensor(&writer, rows[i].name, rows[i].type, rows[i].n_dims, rows[i].shape, zeros, rows[i].bytes);
-        expect_refusal(save_gguf(&writer, directory), rows[i].status, rows[i].words, rows[i].words);
-    }
-    scratch_remove(directory);
-}
-
-static void rope_factors_of_a_gguf_file_are_handed_on(void **state)
-{
-    (void)state;
-    const char *directory = scratch_make();
-    static const float factors[2] = {1.0f, 8.0f};
-    const int64_t two = 2;
-    gguf_writer writer;
-    fam_checkpoint *checkpoint;
-    uint8_t with[16], without[16];
-    begin_gguf(&writer, "", false);
-    assert_int_equal(open_with(save_gguf(&writer, directory), NULL, &checkpoint), FAM_OK);
-    fam_checkpoint_fingerprint(checkpoint, without);
-    close_it(checkpoint);
-    begin_gguf(&writer, "", false);
-    gguf_writer_tensor(&writer, "rope_freqs.weight", 0, 1, &two, factors, sizeof factors);
-    assert_int_equal(open_with(save_gguf(&writer, directory), NULL, &checkpoint), FAM_OK);
-    const fam_model_config *config = fam_checkpoint_config(checkpoint);
-    assert_int_equal(config->rope_scaling, FAM_ROPE_DEFAULT);
-    assert_memory_equal(config->rope_frequency_factors, factors, sizeof factors);
-    assert_null(fam_checkpoint_tensor(checkpoint, "rope_freqs.weight"));
-    fam_checkpoint_fingerprint(checkpoint, with);
-    assert_memory_not_equal(with, without, 16);
-    close_it(checkpoint);
-    scratch_remove(directory);
-}
-
-/* ---- fingerprints, memory ---------------------------------------------------------------------------------------------- */
+/* ---- fingerprints, memory ---------------------------------------------------------------------------------------- */
 
 static void fingerprint(const char *directory, uint8_t out[16])
 {
     fam_checkpoint *checkpoint;
-    assert_int_equal(open_with(directory, NULL, &checkpoint), FAM_OK);
+    assert_int_equal(model_open(directory, NULL, &checkpoint), FAM_OK);
     fam_checkpoint_fingerprint(checkpoint, out);
-    close_it(checkpoint);
+    model_close(checkpoint);
 }
 
 static void fingerprints_tell_models_apart_and_nothing_else(void **state)
@@ -839,8 +524,9 @@ static void fingerprints_tell_models_apart_and_nothing_else(void **state)
     tiny_list list;
     tiny_model_write(directory, "", false);
     fingerprint(directory, first);
-    scratch_write_text(directory, "config.json",
-                       tiny_config(", \"torch_dtype\": \"float16\", \"fam\": {\"mode\": \"swa\"}, \"max_position_embeddings\": 2048"));
+    scratch_write_text(
+        directory, "config.json",
+        tiny_config(", \"torch_dtype\": \"float16\", \"fam\": {\"mode\": \"swa\"}, \"max_position_embeddings\": 2048"));
     fingerprint(directory, again);
     assert_memory_equal(first, again, 16);
     scratch_write_text(directory, "config.json", tiny_config(", \"rope_theta\": 10001"));
@@ -860,43 +546,19 @@ static void fingerprints_tell_models_apart_and_nothing_else(void **state)
     scratch_remove(directory);
 }
 
-/* Opens with the n-th allocation failing, for every n until it succeeds. */
-static void fail_each_allocation(const char *path)
-{
-    fam_status status = FAM_STATUS_FAILED;
-    size_t fail = 1;
-    for (; status != FAM_OK; fail++) {
-        fam_checkpoint *checkpoint = NULL;
-        fam_memory_init(&memory);
-        memory.fail_at = fail;
-        status = fam_checkpoint_open(&checkpoint, &memory, path, NULL, &error);
-        if (status != FAM_OK && (status != FAM_STATUS_OUT_OF_MEMORY || checkpoint))
-            fail_msg("allocation %zu: status %d: %s", fail, status, error.message);
-        fam_checkpoint_free(checkpoint);
-        assert_int_equal(memory.bytes, 0);
-    }
-    assert_true(fail > 8);
-}
-
 static void every_failing_allocation_is_an_error(void **state)
 {
     (void)state;
     const char *directory = scratch_make(), *sharded = scratch_make();
-    const int64_t two = 2;
-    static const float factors[2] = {1.0f, 8.0f};
-    gguf_writer writer;
     tiny_model_write(directory, "", false);
-    fail_each_allocation(directory);
+    model_fail_each_allocation(directory);
     write_shards(sharded);
-    fail_each_allocation(sharded);
-    begin_gguf(&writer, "", false);
-    gguf_writer_tensor(&writer, "rope_freqs.weight", 0, 1, &two, factors, sizeof factors);
-    fail_each_allocation(save_gguf(&writer, directory));
+    model_fail_each_allocation(sharded);
     scratch_remove(directory);
     scratch_remove(sharded);
 }
 
-/* ---- what others made ---------------------------------------------------------------------------------------------------- */
+/* ---- what others made -------------------------------------------------------------------------------------------- */
 
 /* Opens all models of a folder (directories with config.json, and *.gguf) with their adapter/ if there is one. */
 static int open_all(const char *folder)
@@ -913,18 +575,19 @@ static int open_all(const char *folder)
         bool gguf = strlen(path) > 5 && strcmp(path + strlen(path) - 5, ".gguf") == 0;
         if (entry->d_name[0] == '.' || (!gguf && access(inside, F_OK) != 0))
             continue;
-        if (open_with(path, NULL, &checkpoint) != FAM_OK)
-            fail_msg("%s: %s", path, error.message);
+        if (model_open(path, NULL, &checkpoint) != FAM_OK)
+            fail_msg("%s: %s", path, model_error.message);
         snprintf(inside, sizeof inside, "%s/adapter", path);
         if (access(inside, F_OK) == 0) {
             fam_adapter *adapter;
-            if (fam_adapter_open(&adapter, &memory, inside, fam_checkpoint_config(checkpoint), &error) != FAM_OK)
-                fail_msg("%s: %s", inside, error.message);
+            if (fam_adapter_open(&adapter, &model_memory, inside, fam_checkpoint_config(checkpoint), &model_error) !=
+                FAM_OK)
+                fail_msg("%s: %s", inside, model_error.message);
             assert_non_null(fam_adapter_prompt(adapter));
             assert_true(fam_adapter_lora_count(adapter) > 0);
             fam_adapter_free(adapter);
         }
-        close_it(checkpoint);
+        model_close(checkpoint);
         opened++;
     }
     closedir(listing);
@@ -952,22 +615,24 @@ static void models_of_transformers_and_gguf_open(void **state)
     }
     assert_true(count >= 15);
     fam_checkpoint *checkpoint;
-    assert_int_equal(open_with(suite_path("tests/fixtures/tiny_llama/llama3_rope"), NULL, &checkpoint), FAM_OK);
+    assert_int_equal(model_open(suite_path("tests/fixtures/tiny_llama/llama3_rope"), NULL, &checkpoint), FAM_OK);
     const fam_model_config config = *fam_checkpoint_config(checkpoint);
-    close_it(checkpoint);
-    assert_int_equal(open_with(suite_path("tests/fixtures/tiny_llama/gguf-llama3_rope.gguf"), NULL, &checkpoint), FAM_OK);
+    model_close(checkpoint);
+    assert_int_equal(model_open(suite_path("tests/fixtures/tiny_llama/gguf-llama3_rope.gguf"), NULL, &checkpoint),
+                     FAM_OK);
     /* the GGUF file's factors are those that the other model's parameters give */
     const float *factors = fam_checkpoint_config(checkpoint)->rope_frequency_factors;
     assert_non_null(factors);
     for (int64_t i = 0; i < config.head_dim / 2; i++) {
         double frequency = pow(config.rope_theta, -(double)i / (double)(config.head_dim / 2));
         double turns = (double)config.rope_original_context * frequency / (2 * acos(-1.0));
-        double smooth = (turns - config.rope_low_freq_factor) / (config.rope_high_freq_factor - config.rope_low_freq_factor);
+        double smooth =
+            (turns - config.rope_low_freq_factor) / (config.rope_high_freq_factor - config.rope_low_freq_factor);
         smooth = smooth < 0 ? 0 : smooth > 1 ? 1 : smooth;
         double factor = 1 / ((1 - smooth) / config.rope_factor + smooth);
         assert_true(fabs(factors[i] - factor) < 1e-5 * factor);
     }
-    close_it(checkpoint);
+    model_close(checkpoint);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -982,10 +647,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(shards_open_as_one_model),
     cmocka_unit_test(wrong_shard_indices_are_refused),
     cmocka_unit_test(paths_that_are_no_models_get_advice),
-    cmocka_unit_test(a_gguf_model_opens_under_hugging_face_names),
-    cmocka_unit_test(wrong_gguf_keys_are_refused),
-    cmocka_unit_test(wrong_gguf_tensors_are_refused),
-    cmocka_unit_test(rope_factors_of_a_gguf_file_are_handed_on),
     cmocka_unit_test(fingerprints_tell_models_apart_and_nothing_else),
     cmocka_unit_test(every_failing_allocation_is_an_error),
     cmocka_unit_test(golden_cases_open_with_their_adapters),

@@ -135,20 +135,20 @@ static void check_result(const fixture *f, const product *p, const float *w, con
                          const void *out)
 {
     bool in_planes = f->dtype == FAM_DTYPE_BF16 && p->n <= 3 && fam_type_block_elements(p->type) > 1;
-    for (int64_t i = 0; i < p->n; i++) {
-        for (int64_t r = 0; r < p->rows; r++) {
-            int64_t at = i * p->rows + r;
-            double size, planes, need = dot(w + r * p->columns, x + i * p->columns, p->columns, &size, &planes);
-            /* one long float32 sum (oneDNN) is worse than the many short ones of our own */
-            double tolerance = size * (p->n > 3 ? 4e-6 : 1e-6) + (in_planes ? planes : 0);
-            tolerance += 1e-30;
-            if (p->accumulate) {
-                need += before[at];
-                tolerance += fabs(before[at]) * 1e-6;
-            }
-            assert_near(f, p->activation_out ? activation(f, out, at) : ((const float *)out)[at], need, tolerance,
-                        p->activation_out);
+    /* of large products some elements, a prime apart, and the last */
+    int64_t step = p->n * p->rows * p->columns > 500000 ? 61 : 1, count = p->n * p->rows;
+    for (int64_t k = 0; k < count + step - 1; k += step) {
+        int64_t at = k < count ? k : count - 1, i = at / p->rows, r = at % p->rows;
+        double size, planes, need = dot(w + r * p->columns, x + i * p->columns, p->columns, &size, &planes);
+        /* one long float32 sum (oneDNN) is worse than the many short ones of our own */
+        double tolerance = size * (p->n > 3 ? 4e-6 : 1e-6) + (in_planes ? planes : 0);
+        tolerance += 1e-30;
+        if (p->accumulate) {
+            need += before[at];
+            tolerance += fabs(before[at]) * 1e-6;
         }
+        assert_near(f, p->activation_out ? activation(f, out, at) : ((const float *)out)[at], need, tolerance,
+                    p->activation_out);
     }
 }
 
@@ -584,6 +584,41 @@ static void levels_have_names_and_too_high_ones_are_refused(void **state)
     }
 }
 
+static void check_cross_entropy(fixture *f)
+{
+    static const int64_t vocabs[] = {1, 2, 15, 16, 17, 100, 4096, 49157};
+    for (int k = 0; k < 8 * ROW_COUNTS; k++) {
+        int64_t vocab = vocabs[k % 8], n = row_counts[k / 8];
+        float *logits = random_floats(f, n * vocab);
+        int32_t *targets = malloc((size_t)n * sizeof *targets);
+        double *nll = malloc((size_t)n * sizeof *nll);
+        for (int64_t i = 0; i < n * vocab; i++)
+            logits[i] = logits[i] * (k % 2 ? 20 : 1) + (k % 3 ? 1000.0f : 0); /* far from 0: the maximum must go first */
+        for (int64_t i = 0; i < n; i++)
+            targets[i] = (int32_t)((i * 7 + k) % vocab);
+        f->ops->cross_entropy(f->exec, nll, logits, targets, n, vocab);
+        for (int64_t i = 0; i < n; i++) {
+            const float *row = logits + i * vocab;
+            double top = row[0], sum = 0;
+            for (int64_t v = 0; v < vocab; v++)
+                top = fmax(top, row[v]);
+            for (int64_t v = 0; v < vocab; v++)
+                sum += exp(row[v] - top);
+            double need = top + log(sum) - row[targets[i]];
+            assert_true(fabs(nll[i] - need) <= 1e-6 * (1 + fabs(need)));
+        }
+        free(logits);
+        free(targets);
+        free(nll);
+    }
+}
+
+static void cross_entropy_is_right(void **state)
+{
+    (void)state;
+    for_each_setting(check_cross_entropy);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(products_are_right_for_all_types_and_shapes),
     cmocka_unit_test(groups_of_products_are_right),
@@ -595,6 +630,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(silu_holds_at_the_extremes),
     cmocka_unit_test(rope_is_right),
     cmocka_unit_test(rescaling_is_right),
+    cmocka_unit_test(cross_entropy_is_right),
     cmocka_unit_test(embedding_is_exact),
     cmocka_unit_test(memory_is_zeroed_and_copied),
     cmocka_unit_test(levels_have_names_and_too_high_ones_are_refused),

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 #include "format/json.h"
 #include "scratch.h"
 #include "suite.h"
@@ -51,7 +50,8 @@ static void broken_text_is_refused_with_its_place(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         json_t *value = NULL;
-        assert_int_equal(fam_json_parse(&value, "f", rows[i].text, strlen(rows[i].text), &error), FAM_STATUS_BAD_FORMAT);
+        assert_int_equal(fam_json_parse(&value, "f", rows[i].text, strlen(rows[i].text), &error),
+                         FAM_STATUS_BAD_FORMAT);
         assert_null(value);
         assert_memory_equal(error.message, "f: not JSON: line ", 18);
         if (!strstr(error.message, rows[i].place))
@@ -125,9 +125,12 @@ static void files_are_bounded_and_hold_an_object(void **state)
     json_t *value = NULL;
     scratch_write_text(directory, "a.json", "[1]");
     scratch_write_text(directory, "o.json", "{\"a\": 1}");
-    assert_int_equal(fam_json_read(&value, &memory, scratch_path(directory, "a.json"), 100, &error), FAM_STATUS_BAD_FORMAT);
-    assert_int_equal(fam_json_read(&value, &memory, scratch_path(directory, "o.json"), 7, &error), FAM_STATUS_BAD_FORMAT);
-    assert_int_equal(fam_json_read(&value, &memory, scratch_path(directory, "x.json"), 7, &error), FAM_STATUS_NOT_FOUND);
+    assert_int_equal(fam_json_read(&value, &memory, scratch_path(directory, "a.json"), 100, &error),
+                     FAM_STATUS_BAD_FORMAT);
+    assert_int_equal(fam_json_read(&value, &memory, scratch_path(directory, "o.json"), 7, &error),
+                     FAM_STATUS_BAD_FORMAT);
+    assert_int_equal(fam_json_read(&value, &memory, scratch_path(directory, "x.json"), 7, &error),
+                     FAM_STATUS_NOT_FOUND);
     assert_int_equal(fam_json_read(&value, &memory, directory, 7, &error), FAM_STATUS_IO);
     assert_null(value);
     assert_int_equal(fam_json_read(&value, &memory, scratch_path(directory, "o.json"), 8, &error), FAM_OK);
@@ -159,13 +162,45 @@ static void walk_accepts_what_a_whole_parse_accepts(void **state)
 {
     (void)state;
     static const char *const right[] = {
-        "{}", "{ }", " {}", "{}  ", "{\"a\":1}", "{ \"a\" : [1, {\"b\": \"]}\"}] , \"c\":\"\\\"}\", \"d\": null }",
-        "{\"\\u0041\": {}, \"b\": true}", "{\"a\": -1.5e3,\t\n\"b\": []}",
+        "{}",
+        "{ }",
+        " {}",
+        "{}  ",
+        "{\"a\":1}",
+        "{ \"a\" : [1, {\"b\": \"]}\"}] , \"c\":\"\\\"}\", \"d\": null }",
+        "{\"\\u0041\": {}, \"b\": true}",
+        "{\"a\": -1.5e3,\t\n\"b\": []}",
     };
     static const char *const wrong[] = {
-        "", " ", "{", "}", "[]", "{]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{,}", "{\"a\":1 \"b\":2}", "{\"a\":1}}", "{}\n",
-        "{\"a\":[}", "{\"a\":{]}", "{\"a\":[1}]}", "{\"a\":\"", "{\"a\":\"\\", "{\"a", "{a:1}", "{\"a\":nul}", "{\"a\":1 2}",
-        "{\"a\":+1}", "{\"\\u0000\":1}", "{\"a\":{\"b\":1,\"b\":2}}", "{} x", "{\"a\":1},", "{\"a\":1", "{\"a\":tru\"e\"}",
+        "",
+        " ",
+        "{",
+        "}",
+        "[]",
+        "{]",
+        "{\"a\"}",
+        "{\"a\":}",
+        "{\"a\":1,}",
+        "{,}",
+        "{\"a\":1 \"b\":2}",
+        "{\"a\":1}}",
+        "{}\n",
+        "{\"a\":[}",
+        "{\"a\":{]}",
+        "{\"a\":[1}]}",
+        "{\"a\":\"",
+        "{\"a\":\"\\",
+        "{\"a",
+        "{a:1}",
+        "{\"a\":nul}",
+        "{\"a\":1 2}",
+        "{\"a\":+1}",
+        "{\"\\u0000\":1}",
+        "{\"a\":{\"b\":1,\"b\":2}}",
+        "{} x",
+        "{\"a\":1},",
+        "{\"a\":1",
+        "{\"a\":tru\"e\"}",
     };
     for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
         json_t *whole = parse(right[i]);

@@ -33,7 +33,8 @@ static void expect_refusal(const char *header, size_t length, size_t data, const
 {
     fam_safetensors *file = NULL;
     fam_status status = parse(header, length, data, &file);
-    if (status != FAM_STATUS_BAD_FORMAT || file || !strstr(error.message, words) || strncmp(error.message, "f: ", 3) != 0)
+    if (status != FAM_STATUS_BAD_FORMAT || file || !strstr(error.message, words) ||
+        strncmp(error.message, "f: ", 3) != 0)
         fail_msg("%.200s: status %d: %s; need \"%s\"", header, status, status ? error.message : "", words);
     assert_int_equal(memory.bytes, 0);
 }
@@ -56,7 +57,9 @@ static void headers_of_all_wrong_kinds_are_refused(void **state)
         {"{}x", 0, "spaces"},
         {"{}{}", 0, "spaces"},
         /* S6 */
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[4,8]}}", 8, "twice"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]},\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_"
+         "offsets\":[4,8]}}",
+         8, "twice"},
         {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 4, "duplicate"},
         {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, "twice"},
         {"{\"__metadata__\":{\"a\":\"b\",\"a\":\"c\"}}", 0, "duplicate"},
@@ -69,16 +72,20 @@ static void headers_of_all_wrong_kinds_are_refused(void **state)
         {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype: found nothing"},
         /* S8 */
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "dimension 0: found -1"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}}", 4, "dimension 0: found the real number 1"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1.0],\"data_offsets\":[0,4]}}", 4,
+         "dimension 0: found the real number 1"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[\"1\"],\"data_offsets\":[0,4]}}", 4, "dimension 0: found \"1\""},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775808],\"data_offsets\":[0,4]}}", 4, "integer"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0, "2^63"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,2147483647],\"data_offsets\":[0,0]}}", 0, "data_offsets: found 0 bytes"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,2147483647],\"data_offsets\":[0,0]}}", 0,
+         "data_offsets: found 0 bytes"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4,0],\"data_offsets\":[0,0]}}", 0, "2^63"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":5,\"data_offsets\":[0,4]}}", 4, "shape: found 5, need an array"},
         {"{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "shape: found nothing"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,"
-         "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, "65 dimensions"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,"
+         "1,1,1,1,1,1,1,1,1,"
+         "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}",
+         4, "65 dimensions"},
         /* S9 */
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]}}", 4, "data_offsets: found -4"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "begin <= end"},
@@ -87,15 +94,24 @@ static void headers_of_all_wrong_kinds_are_refused(void **state)
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, "data_offsets: found nothing"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}}", 4, "need at most 4"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4.0]}}", 4, "found the real number 4"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9007199254740993,9007199254740997]}}", 4, "9007199254740993"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9007199254740993,9007199254740997]}}", 4,
+         "9007199254740993"},
         /* S10 */
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, "overlaps"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "overlaps"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}", 12, "a hole"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],"
+         "\"data_offsets\":[4,12]}}",
+         12, "overlaps"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],"
+         "\"data_offsets\":[0,8]}}",
+         8, "overlaps"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],"
+         "\"data_offsets\":[8,12]}}",
+         12, "a hole"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}", 8, "a hole"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 5, "found 5 bytes after the header, need 4"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 5,
+         "found 5 bytes after the header, need 4"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 3, "need at most 3"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "found 4 bytes, need 2 elements of 32 bits"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4,
+         "found 4 bytes, need 2 elements of 32 bits"},
         {"{}", 1, "found 1 bytes after the header, need 0"},
         /* S11 */
         {"{\"__metadata__\":{\"a\":1}}", 0, "__metadata__: a: found 1, need a string"},
@@ -172,10 +188,12 @@ static void a_name_may_be_as_long_as_the_limit_and_no_longer(void **state)
 static void types_without_use_are_listed_and_not_offered(void **state)
 {
     (void)state;
-    static const char header[] =
-        "{\"z\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"BF16\",\"shape\":[2,1],\"data_offsets\":[8,12]},"
-        "\"h\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[12,14]},\"d\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1],\"data_offsets\":[14,18]},"
-        "\"e\":{\"dtype\":\"F8_E4M3\",\"shape\":[0,7],\"data_offsets\":[18,18]},\"../q\":{\"dtype\":\"F4\",\"shape\":[4],\"data_offsets\":[18,20]}}   ";
+    static const char header[] = "{\"z\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]},\"b\":{\"dtype\":"
+                                 "\"BF16\",\"shape\":[2,1],\"data_offsets\":[8,12]},"
+                                 "\"h\":{\"dtype\":\"F16\",\"shape\":[],\"data_offsets\":[12,14]},\"d\":{\"dtype\":"
+                                 "\"F32\",\"shape\":[1,1,1,1,1],\"data_offsets\":[14,18]},"
+                                 "\"e\":{\"dtype\":\"F8_E4M3\",\"shape\":[0,7],\"data_offsets\":[18,18]},\"../"
+                                 "q\":{\"dtype\":\"F4\",\"shape\":[4],\"data_offsets\":[18,20]}}   ";
     fam_safetensors *file = NULL;
     fam_safetensors_entry entry;
     assert_int_equal(parse(header, sizeof header - 1, 20, &file), FAM_OK);
@@ -210,7 +228,8 @@ static void types_without_use_are_listed_and_not_offered(void **state)
 static void a_file_cut_anywhere_is_refused(void **state)
 {
     (void)state;
-    static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}";
+    static const char header[] =
+        "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}";
     uint8_t whole[256];
     uint64_t n = sizeof header - 1;
     size_t size = 8 + sizeof header - 1 + 8;
@@ -243,7 +262,9 @@ static void half_a_million_tensors_take_bounded_time_and_memory(void **state)
     size_t size = 0;
     text[size++] = '{';
     for (int i = 0; i < COUNT; i++)
-        size += (size_t)sprintf(text + size, "%s\"model.layers.%d.weight.of.a.model.with.long.names\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}",
+        size += (size_t)sprintf(text + size,
+                                "%s\"model.layers.%d.weight.of.a.model.with.long.names\":{\"dtype\":\"U8\",\"shape\":["
+                                "1],\"data_offsets\":[%d,%d]}",
                                 i ? "," : "", (int)((int64_t)i * 7919 % COUNT), i, i + 1);
     text[size++] = '}';
     fam_safetensors *file = NULL;
@@ -319,7 +340,8 @@ static void the_writer_refuses_what_it_cannot_write(void **state)
     pair[1].type = FAM_TYPE_Q4_0;
     assert_int_equal(fam_safetensors_write(path, &memory, pair, 2, &error), FAM_STATUS_INVALID_ARGUMENT);
     assert_int_not_equal(access(path, F_OK), 0);
-    assert_int_equal(fam_safetensors_write(scratch_path(directory, "no/m"), &memory, pair, 1, &error), FAM_STATUS_NOT_FOUND);
+    assert_int_equal(fam_safetensors_write(scratch_path(directory, "no/m"), &memory, pair, 1, &error),
+                     FAM_STATUS_NOT_FOUND);
     assert_int_equal(fam_safetensors_write(path, &memory, NULL, 0, &error), FAM_OK);
     fam_safetensors *file;
     assert_int_equal(fam_safetensors_open(&file, &memory, path, &error), FAM_OK);

@@ -8,14 +8,21 @@
 #include "backend/cpu/attention_vec512.h"
 
 #define PAIRS 1
-enum { GRAIN = 32 }; /* keys of one tile product */
+enum {
+    GRAIN = 32,       /* keys of one tile product */
+    SCORE_BUFFERS = 2 /* of the unit whose weights are made, and of the one before or after it */
+};
 
 #include "backend/cpu/attention_rows.h"
 #include "backend/cpu/attention_pairs.h"
 
 enum {
     ROW_BYTES = BLOCK * 4, /* of s, o, p and packed queries: one key's, dimension's, pair's, word's row */
-    CALL_ROWS_MAX = 192
+    CALL_ROWS_MAX = 192,
+    TILE_KEYS_MAX = 512,
+    UNIT_KEYS = 64,       /* one unit of work: a block of rows by so many keys; its scores stay in the first-level cache */
+    WEIGH_KEYS = 16,      /* keys whose weights are made between two tile products */
+    GROUP_BYTES = 64      /* one dimension of 32 keys' values, transposed */
 };
 
 typedef struct tile_config {
@@ -28,42 +35,61 @@ typedef struct tile_config {
 static const tile_config EIGHT_FULL_TILES = {
     .palette = 1, .columns = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
 
+static int64_t padded_dim(const fam_attention_shape *shape)
+{
+    return fam_round_up(shape->head_dim, 32);
+}
+
 static int64_t rows(const fam_attention_shape *shape)
 {
-    int64_t dims = fam_round_up(shape->head_dim, 32);
-    return dims <= 128 ? CALL_ROWS_MAX : dims <= 256 ? 64 : 32;
+    int64_t dims = padded_dim(shape);
+    return dims <= 128 ? CALL_ROWS_MAX : dims <= 256 ? 96 : 32;
 }
 
 static tile_layout layout_of(const fam_attention_shape *shape, fam_dtype dtype)
 {
-    int64_t dims = fam_round_up(shape->head_dim, 32), keys = dims <= 128 ? 128 : dims <= 256 ? 64 : 32;
-    size_t tile = (size_t)(keys * dims) * sizeof(uint16_t);
+    int64_t dims = padded_dim(shape), keys = 64 * 1024 / (dims * 2) / UNIT_KEYS * UNIT_KEYS;
+    bool in_place = dims == shape->head_dim; /* then only the last keys of a tile are ever copied */
     (void)dtype;
-    return (tile_layout){.rows = rows(shape), .words = dims / 2, .dims = dims, .keys = keys, .k_bytes = tile, .v_bytes = tile};
+    keys = !in_place ? UNIT_KEYS : keys > TILE_KEYS_MAX ? TILE_KEYS_MAX : keys;
+    return (tile_layout){.rows = rows(shape), .words = dims / 2, .dims = dims, .keys = keys, .score_keys = UNIT_KEYS,
+                         .k_bytes = (size_t)((in_place ? GRAIN : keys) * dims) * sizeof(uint16_t),
+                         .v_bytes = (size_t)(keys * dims) * sizeof(uint16_t)};
 }
 
 /* ---- a tile of keys and values ---------------------------------------------------------------------------------------- */
 
-/* Keys with whole tile rows are read in place; others are copied, with zeros around them. */
+/* Keys with whole tile rows are read in place, but for those at the end that do not fill a tile; these are copied, with
+ * zeros around them. */
 static void prepare_keys(rows_call *call, const uint8_t *k, int64_t n)
 {
     int64_t row = call->dim * 2, padded = call->layout.dims * 2;
     call->k = k;
-    call->k_stride = row;
-    if (row == padded && n % GRAIN == 0)
-        return;
+    call->k_stride = padded;
+    call->k_copied = row == padded ? n / GRAIN * GRAIN : 0;
     uint8_t *out = call->k_room;
-    for (int64_t key = 0; key < n; key++, out += padded) {
+    for (int64_t key = call->k_copied; key < n; key++, out += padded) {
         memcpy(out, k + key * row, (size_t)row);
         memset(out + row, 0, (size_t)(padded - row));
     }
     memset(out, 0, (size_t)((fam_round_up(n, GRAIN) - n) * padded));
-    call->k = call->k_room;
-    call->k_stride = padded;
+}
+
+static const uint8_t *keys_at(const rows_call *call, int64_t key)
+{
+    if (key < call->k_copied)
+        return call->k + key * call->k_stride;
+    return (const uint8_t *)call->k_room + (key - call->k_copied) * call->k_stride;
+}
+
+/* Values of 32 keys, transposed: D rows of GROUP_BYTES. */
+static uint8_t *values_at(const rows_call *call, int64_t key)
+{
+    return (uint8_t *)call->v_room + key / GRAIN * call->layout.dims * GROUP_BYTES;
 }
 
 /* 32 keys (those from n on are zero) by 32 dimensions of values, transposed: out row d holds dimension d of the keys. */
-static void transpose_values(uint8_t *out, int64_t out_stride, const uint16_t *v, int64_t dim, int64_t n, __mmask32 columns)
+static void transpose_values(uint8_t *out, const uint16_t *v, int64_t dim, int64_t n, __mmask32 columns)
 {
     vec low[LANES], high[LANES];
     for (int pair = 0; pair < LANES; pair++) {
@@ -77,31 +103,64 @@ static void transpose_values(uint8_t *out, int64_t out_stride, const uint16_t *v
     vec_transpose(high);
     for (int i = 0; i < LANES; i++) { /* unpacking took dimensions 0-3, 8-11, 16-19, 24-27 and the others apart */
         int d = i / 4 * 8 + i % 4;
-        vec_store((float *)(void *)(out + d * out_stride), low[i]);
-        vec_store((float *)(void *)(out + (d + 4) * out_stride), high[i]);
+        vec_store((float *)(void *)(out + d * GROUP_BYTES), low[i]);
+        vec_store((float *)(void *)(out + (d + 4) * GROUP_BYTES), high[i]);
     }
 }
 
 static void tile_prepare(rows_call *call, const uint8_t *k, const uint8_t *v, int64_t n)
 {
+    const uint16_t *values = (const uint16_t *)(const void *)v;
     prepare_keys(call, k, n);
-    call->v = call->v_room;
-    call->v_stride = call->layout.keys * 2; /* from dimension to dimension */
-    for (int64_t dim = 0; dim < call->layout.dims; dim += 32) {
-        __mmask32 columns = call->dim - dim < 32 ? (__mmask32)((1u << (call->dim - dim)) - 1) : 0xffffffff;
-        for (int64_t key = 0; key < n; key += GRAIN)
-            transpose_values((uint8_t *)call->v_room + dim * call->v_stride + key * 2, call->v_stride,
-                             (const uint16_t *)(const void *)v + key * call->dim + dim, call->dim, n - key, columns);
-    }
+    for (int64_t key = 0; key < n; key += GRAIN)
+        for (int64_t dim = 0; dim < call->layout.dims; dim += 32) {
+            __mmask32 columns = call->dim - dim < 32 ? (__mmask32)((1u << (call->dim - dim)) - 1) : 0xffffffff;
+            transpose_values(values_at(call, key) + dim * GROUP_BYTES, values + key * call->dim + dim, call->dim, n - key,
+                             columns);
+        }
 }
 
 /* ---- products --------------------------------------------------------------------------------------------------------- */
 
-/* 32 keys by 32 rows of scores. */
-static inline void scores_of_32(const rows_call *call, const float *q, int64_t key)
+/* A block of rows by UNIT_KEYS keys or fewer, from key `offset` of the tile; the view's keys count from there. */
+typedef struct unit {
+    int64_t offset;
+    block_view view;
+} unit;
+
+static float *scores_of(const rows_call *call, int turn)
 {
-    const uint8_t *k = call->k + key * call->k_stride;
-    float *s = call->s + key * BLOCK;
+    return call->s + turn % 2 * UNIT_KEYS * BLOCK;
+}
+
+static float *weights_of(const rows_call *call, int turn)
+{
+    return call->p + turn % 2 * UNIT_KEYS / 2 * BLOCK;
+}
+
+/* Sums in tiles 0 to 3 that wait to be stored as 32 rows of BLOCK floats: the product takes a while, and a store right behind
+ * it would keep the vector units waiting too. NULL: none. */
+typedef struct pending_store {
+    float *to;
+} pending_store;
+
+static inline void store_pending(pending_store *pending)
+{
+    if (!pending->to)
+        return;
+    _tile_stored(0, pending->to, ROW_BYTES);
+    _tile_stored(1, pending->to + LANES, ROW_BYTES);
+    _tile_stored(2, pending->to + 16 * BLOCK, ROW_BYTES);
+    _tile_stored(3, pending->to + 16 * BLOCK + LANES, ROW_BYTES);
+    pending->to = NULL;
+}
+
+/* Scores of 32 keys for 32 rows. */
+static void score_32(const rows_call *call, pending_store *pending, const unit *u, float *s, int64_t key)
+{
+    const uint8_t *k = keys_at(call, u->offset + key);
+    const float *q = call->q + u->view.block * call->layout.words * BLOCK;
+    store_pending(pending);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -116,47 +175,126 @@ static inline void scores_of_32(const rows_call *call, const float *q, int64_t k
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    _tile_stored(0, s, ROW_BYTES);
-    _tile_stored(1, s + LANES, ROW_BYTES);
-    _tile_stored(2, s + 16 * BLOCK, ROW_BYTES);
-    _tile_stored(3, s + 16 * BLOCK + LANES, ROW_BYTES);
+    pending->to = s + key * BLOCK;
 }
 
-static void tile_scores(const rows_call *call, int64_t block, int64_t from, int64_t to)
+/* o of 32 dimensions for 32 rows += values times weights. */
+static void accumulate_32(const rows_call *call, pending_store *pending, const unit *u, const float *p, int64_t dim)
 {
-    for (int64_t key = from; key < to; key += GRAIN)
-        scores_of_32(call, call->q + block * call->layout.words * BLOCK, key);
-}
-
-/* o of 32 dimensions by 32 rows += values times weights. */
-static inline void accumulate_32(const rows_call *call, float *o, const uint8_t *v, int64_t from, int64_t to)
-{
+    float *o = call->o + (u->view.block * call->layout.dims + dim) * BLOCK;
+    store_pending(pending);
     _tile_loadd(0, o, ROW_BYTES);
     _tile_loadd(1, o + LANES, ROW_BYTES);
     _tile_loadd(2, o + 16 * BLOCK, ROW_BYTES);
     _tile_loadd(3, o + 16 * BLOCK + LANES, ROW_BYTES);
-    for (int64_t key = from; key < to; key += GRAIN) {
-        const float *p = call->p + key / 2 * BLOCK;
-        _tile_loadd(6, p, ROW_BYTES);
-        _tile_loadd(4, v + key * 2, call->v_stride);
+    for (int64_t key = u->view.from; key < u->view.padded; key += GRAIN) {
+        const float *pairs = p + key / 2 * BLOCK;
+        const uint8_t *v = values_at(call, u->offset + key) + dim * GROUP_BYTES;
+        _tile_loadd(6, pairs, ROW_BYTES);
+        _tile_loadd(4, v, GROUP_BYTES);
         _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, p + LANES, ROW_BYTES);
+        _tile_loadd(7, pairs + LANES, ROW_BYTES);
         _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, v + 16 * call->v_stride + key * 2, call->v_stride);
+        _tile_loadd(5, v + 16 * GROUP_BYTES, GROUP_BYTES);
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    _tile_stored(0, o, ROW_BYTES);
-    _tile_stored(1, o + LANES, ROW_BYTES);
-    _tile_stored(2, o + 16 * BLOCK, ROW_BYTES);
-    _tile_stored(3, o + 16 * BLOCK + LANES, ROW_BYTES);
+    pending->to = o;
 }
 
-static void tile_accumulate(const rows_call *call, int64_t block, int64_t from, int64_t to)
+/* ---- the loop: the tile unit works for the neighbours of the unit whose weights the vector units make ------------------- */
+
+/* Products that wait for their turn: scores of the next unit (NULL: none), values of the one before. */
+typedef struct tile_queue {
+    pending_store pending;
+    const unit *next, *before;
+    int turn; /* of the unit in between */
+    int64_t key, dim;
+} tile_queue;
+
+static void queue_start(tile_queue *queue, const unit *units, int turn, int count)
 {
-    float *o = call->o + block * call->layout.dims * BLOCK;
-    for (int64_t dim = 0; dim < call->layout.dims; dim += 32)
-        accumulate_32(call, o + dim * BLOCK, call->v + dim * call->v_stride, from, to);
+    queue->turn = turn;
+    queue->next = turn + 1 < count ? &units[turn + 1] : NULL;
+    queue->before = turn > 0 ? &units[turn - 1] : NULL;
+    queue->key = queue->next ? queue->next->view.from : 0;
+    queue->dim = 0;
+}
+
+static int64_t queue_length(const rows_call *call, const tile_queue *queue)
+{
+    int64_t values = queue->before ? (call->layout.dims - queue->dim) / 32 : 0;
+    return values + (queue->next ? (queue->next->view.padded - queue->key) / GRAIN : 0);
+}
+
+static void queue_step(const rows_call *call, tile_queue *queue)
+{
+    if (queue->next && queue->key < queue->next->view.padded) {
+        score_32(call, &queue->pending, queue->next, scores_of(call, queue->turn + 1), queue->key);
+        queue->key += GRAIN;
+    } else if (queue->before && queue->dim < call->layout.dims) {
+        accumulate_32(call, &queue->pending, queue->before, weights_of(call, queue->turn - 1), queue->dim);
+        queue->dim += 32;
+    }
+}
+
+static void queue_finish(const rows_call *call, tile_queue *queue)
+{
+    while (queue_length(call, queue) > 0)
+        queue_step(call, queue);
+    store_pending(&queue->pending);
+}
+
+/* Weights of one unit, a few keys at a time, with tile products in between. */
+static void weigh_beside(const rows_call *call, const block_view *view, tile_queue *queue)
+{
+    const float *s = scores_of(call, queue->turn);
+    float *p = weights_of(call, queue->turn);
+    int64_t products = queue_length(call, queue), steps = (view->padded - view->from) / WEIGH_KEYS, done = 0;
+    for (int64_t step = 0; step < steps; step++) {
+        int64_t key = view->from + step * WEIGH_KEYS, end = key + WEIGH_KEYS;
+        for (; done < products * (step + 1) / steps; done++)
+            queue_step(call, queue);
+        weigh(call, view->block, s, p, key, view->to < end ? view->to : end, end);
+    }
+    if (!queue->before) /* the last product was one of scores, and these come next */
+        store_pending(&queue->pending);
+}
+
+static int list_units(const rows_call *call, const fam_key_range *range, int64_t first, int64_t n, int64_t blocks,
+                      unit *units)
+{
+    int count = 0;
+    for (int64_t block = 0; block < blocks; block++)
+        for (int64_t offset = 0; offset < n; offset += UNIT_KEYS) {
+            unit u = {.offset = offset};
+            if (block_sees(call, block, range, first + offset, n - offset < UNIT_KEYS ? n - offset : UNIT_KEYS, &u.view))
+                units[count++] = u;
+        }
+    return count;
+}
+
+static void tile_attend(const rows_call *call, const fam_key_range *range, int64_t first, int64_t n, int64_t blocks)
+{
+    unit units[CALL_ROWS_MAX / BLOCK * TILE_KEYS_MAX / UNIT_KEYS];
+    vec raised[VECS];
+    tile_queue queue = {.pending = {NULL}};
+    int count = list_units(call, range, first, n, blocks, units);
+    queue_start(&queue, units, -1, count);
+    queue_finish(call, &queue);
+    for (int turn = 0; turn < count; turn++) {
+        const block_view *view = &units[turn].view;
+        queue_start(&queue, units, turn, count);
+        if (view->masked)
+            hide_keys(call, view, range, first + units[turn].offset, scores_of(call, turn));
+        if (maxima_rise(call, view, scores_of(call, turn), raised)) {
+            queue_finish(call, &queue); /* what is summed must be complete before it is brought to other maxima */
+            raise_maxima(call, view->block, raised);
+        }
+        weigh_beside(call, view, &queue);
+    }
+    queue_start(&queue, units, count, count);
+    queue_finish(call, &queue);
 }
 
 /* ---- the kernel ------------------------------------------------------------------------------------------------------- */

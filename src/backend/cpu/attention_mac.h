@@ -25,7 +25,7 @@ static tile_layout layout_of(const fam_attention_shape *shape, fam_dtype dtype)
 {
     int64_t dim = shape->head_dim, keys = tile_keys(dim);
     tile_layout layout = {.rows = call_rows(dim), .words = PAIRS ? dim / 2 : dim, .dims = dim,
-                          .keys = keys};
+                          .keys = keys, .score_keys = keys};
     size_t tile = (size_t)(keys * dim) * sizeof(float);
     if (PAIRS)
         layout.v_bytes = tile / 2;
@@ -56,10 +56,10 @@ static inline __attribute__((always_inline)) void scores_of_keys(float *s, const
             vec_store(s + i * BLOCK + v * LANES, sum[i][v]);
 }
 
-static void tile_scores(const rows_call *call, int64_t block, int64_t from, int64_t to)
+static void block_scores(const rows_call *call, const block_view *view)
 {
-    int64_t words = call->layout.words, stride = call->k_stride, key = from;
-    const float *q = call->q + block * words * BLOCK;
+    int64_t words = call->layout.words, stride = call->k_stride, key = view->from, to = view->to;
+    const float *q = call->q + view->block * words * BLOCK;
     for (; key + SPREAD_KEYS <= to; key += SPREAD_KEYS)
         scores_of_keys(call->s + key * BLOCK, q, call->k + key * stride, stride, words, SPREAD_KEYS);
     for (; key + 3 <= to; key += 3)
@@ -90,16 +90,37 @@ static inline __attribute__((always_inline)) void accumulate_dims(float *o, cons
             vec_store(o + i * BLOCK + r * LANES, sum[i][r]);
 }
 
-static void tile_accumulate(const rows_call *call, int64_t block, int64_t from, int64_t to)
+static void block_accumulate(const rows_call *call, const block_view *view)
 {
-    int64_t dim = 0, begin = from / GRAIN, n = (to - from) / GRAIN, stride = call->v_stride;
+    int64_t dim = 0, begin = view->from / GRAIN, n = (view->padded - view->from) / GRAIN, stride = call->v_stride;
     const float *weights = (PAIRS ? call->p : call->s) + begin * BLOCK;
     const uint8_t *v = call->v + begin * stride;
-    float *o = call->o + block * call->layout.dims * BLOCK;
+    float *o = call->o + view->block * call->layout.dims * BLOCK;
     for (; dim + SPREAD_DIMS <= call->dim; dim += SPREAD_DIMS)
         accumulate_dims(o + dim * BLOCK, weights, v + dim * 4, stride, n, SPREAD_DIMS);
     for (; dim < call->dim; dim += 2)
         accumulate_dims(o + dim * BLOCK, weights, v + dim * 4, stride, n, 2);
+}
+
+static void tile_attend(const rows_call *call, const fam_key_range *range, int64_t first, int64_t n, int64_t blocks)
+{
+    block_view view;
+    vec raised[VECS];
+    for (int64_t block = 0; block < blocks; block++) {
+        if (!block_sees(call, block, range, first, n, &view))
+            continue;
+        block_scores(call, &view);
+        if (view.masked)
+            hide_keys(call, &view, range, first, call->s);
+        if (maxima_rise(call, &view, call->s, raised))
+            raise_maxima(call, block, raised);
+#if PAIRS
+        weigh(call, block, call->s, call->p, view.from, view.to, view.padded);
+#else
+        weigh(call, block, call->s, view.from, view.to);
+#endif
+        block_accumulate(call, &view);
+    }
 }
 
 #if !PAIRS

@@ -3,8 +3,8 @@
  *
  * Rows (query and head) lie in the lanes of vectors, keys and dimensions go down: queries are packed transposed, scores come
  * as [key][row], so softmax needs no sums across lanes, and keys are read in place, spread from memory. A file includes
- * the vector operations, says whether its products take pairs of bfloat16 (PAIRS), includes this, and defines tile_prepare,
- * tile_scores and tile_accumulate; attention_mac.h has them for machines without matrix tiles.
+ * the vector operations, says whether its products take pairs of bfloat16 (PAIRS), includes this, and defines layout_of,
+ * tile_prepare and tile_attend; attention_mac.h has them for machines without matrix tiles.
  *
  * A "word" is 32 bits: a float, or a pair of bfloat16 that a product takes together.
  */
@@ -13,11 +13,16 @@
 
 enum { VECS = 2, BLOCK = VECS * LANES }; /* rows that are worked on together */
 
+/* The maxima are raised, and all that was summed is brought to them, only when a score lies this far above (exponents of
+ * two): weights then stay below 2^8, and with tile after tile of higher scores little work is lost. */
+static const float MAXIMUM_SLACK = 8;
+
 typedef struct tile_layout {
     int64_t rows;  /* rows of a call, a multiple of BLOCK */
     int64_t words; /* of a packed query */
     int64_t dims;  /* of o: D and what the products add to it */
     int64_t keys;  /* of a tile, a multiple of GRAIN */
+    int64_t score_keys; /* of a buffer of scores */
     size_t k_bytes, v_bytes; /* room for one tile prepared */
 } tile_layout;
 
@@ -33,21 +38,27 @@ typedef struct rows_call {
     float *q;             /* [blocks][words][BLOCK] words */
     float *o;             /* [blocks][dims][BLOCK], not yet divided by sum */
     float *maximum, *sum; /* [blocks][BLOCK]: greatest exponent, sum of 2^(exponent - maximum) */
-    float *s;             /* [keys][BLOCK]: scores, then weights; with PAIRS the weights are in p */
-    float *p;             /* [keys / 2][BLOCK] words: weights of two keys */
+    float *s;             /* [SCORE_BUFFERS][score_keys][BLOCK]: scores */
+    float *p;             /* [SCORE_BUFFERS][score_keys / 2][BLOCK] words: weights of two keys (PAIRS only) */
     void *k_room, *v_room;
     /* the tile, as tile_prepare left it */
     const uint8_t *k, *v;
+    int64_t k_copied; /* AMX: keys from here on lie in k_room */
     int64_t k_stride, v_stride; /* bytes from key to key (of v with PAIRS: from pair to pair) */
 } rows_call;
 
+/* What one block of rows sees of a tile: keys [from, to), `from` a multiple of GRAIN. Some rows may not see some of them
+ * (masked). padded: `to` as a multiple of GRAIN. */
+typedef struct block_view {
+    int64_t block, from, to, padded;
+    bool masked;
+} block_view;
+
 static tile_layout layout_of(const fam_attention_shape *shape, fam_dtype dtype);
-/* Makes keys [begin, begin + n) of a range ready for the products. */
+/* Makes n keys and values ready for the products. */
 static void tile_prepare(rows_call *call, const uint8_t *k, const uint8_t *v, int64_t n);
-/* call->s = products of block `block` with keys [from, to) of the tile. */
-static void tile_scores(const rows_call *call, int64_t block, int64_t from, int64_t to);
-/* o of the block += weights times values for keys [from, to), both multiples of GRAIN or the end of the tile. */
-static void tile_accumulate(const rows_call *call, int64_t block, int64_t from, int64_t to);
+/* Attends all blocks of rows to the tile of n keys that begins at key `first` of the range. */
+static void tile_attend(const rows_call *call, const fam_key_range *range, int64_t first, int64_t n, int64_t blocks);
 
 /* ---- scratch -------------------------------------------------------------------------------------------------------- */
 
@@ -59,8 +70,8 @@ static size_t carve_call(rows_call *call, uint8_t *scratch)
     call->o = fam_carve(scratch, &used, rows * (size_t)layout->dims * sizeof(float));
     call->maximum = fam_carve(scratch, &used, rows * sizeof(float));
     call->sum = fam_carve(scratch, &used, rows * sizeof(float));
-    call->s = fam_carve(scratch, &used, (size_t)layout->keys * BLOCK * sizeof(float));
-    call->p = fam_carve(scratch, &used, PAIRS ? (size_t)layout->keys / 2 * BLOCK * sizeof(float) : 0);
+    call->s = fam_carve(scratch, &used, SCORE_BUFFERS * (size_t)layout->score_keys * BLOCK * sizeof(float));
+    call->p = fam_carve(scratch, &used, PAIRS ? SCORE_BUFFERS * (size_t)layout->score_keys / 2 * BLOCK * sizeof(float) : 0);
     call->k_room = fam_carve(scratch, &used, layout->k_bytes);
     call->v_room = fam_carve(scratch, &used, layout->v_bytes);
     return used;
@@ -82,6 +93,10 @@ static vec load_query_words(const rows_call *call, int64_t row, int64_t word)
     const uint16_t *bf16 = (const uint16_t *)call->job->q + at;
     int64_t words = PAIRS ? call->dim / 2 : call->dim, left = words - word < LANES ? words - word : LANES;
     float part[LANES] = {0};
+    if (left == LANES && (PAIRS || call->dtype == FAM_DTYPE_F32))
+        return vec_load(PAIRS ? (const float *)(const void *)(bf16 + 2 * word) : f32 + word);
+    if (left == LANES)
+        return vec_widen(bf16 + word);
     if (PAIRS)
         memcpy(part, bf16 + 2 * word, (size_t)left * sizeof(float));
     else if (call->dtype == FAM_DTYPE_F32)
@@ -127,7 +142,11 @@ static void store_result(const rows_call *call, int64_t row, int64_t dim, vec va
     int64_t left = call->dim - dim < LANES ? call->dim - dim : LANES;
     float part[LANES];
     uint16_t narrow[LANES];
-    if (call->dtype == FAM_DTYPE_F32) {
+    if (left == LANES && call->dtype == FAM_DTYPE_F32) {
+        vec_store((float *)call->job->out + at, values);
+    } else if (left == LANES) {
+        vec_narrow((uint16_t *)call->job->out + at, values);
+    } else if (call->dtype == FAM_DTYPE_F32) {
         vec_store(part, values);
         memcpy((float *)call->job->out + at, part, (size_t)left * sizeof(float));
     } else {
@@ -155,22 +174,36 @@ static void finish_rows(const rows_call *call, int64_t blocks)
 
 /* ---- softmax --------------------------------------------------------------------------------------------------------- */
 
+static bool block_sees(const rows_call *call, int64_t block, const fam_key_range *range, int64_t first, int64_t n,
+                       block_view *view)
+{
+    int64_t group = call->shape->heads / call->shape->kv_heads, row = call->row_begin + block * BLOCK;
+    int64_t end = row + BLOCK < call->row_end ? row + BLOCK : call->row_end;
+    fam_key_span any = fam_queries_see(range, row / group, (end - 1) / group);
+    fam_key_span all = fam_queries_share(range, row / group, (end - 1) / group);
+    int64_t from = any.begin > first ? any.begin - first : 0, to = any.end - first < n ? any.end - first : n;
+    if (from >= to)
+        return false;
+    from = from / GRAIN * GRAIN;
+    *view = (block_view){block, from, to, fam_round_up(to, GRAIN), all.begin > first + from || all.end < first + to};
+    return true;
+}
+
 /* Scores of keys that a row does not see become -infinity. first: the tile's first key in the range. */
-static void hide_keys(const rows_call *call, int64_t block, const fam_key_range *range, int64_t first, int64_t from,
-                      int64_t to)
+static void hide_keys(const rows_call *call, const block_view *view, const fam_key_range *range, int64_t first, float *s)
 {
     int64_t group = call->shape->heads / call->shape->kv_heads;
     int32_t lower[BLOCK], upper[BLOCK];
     for (int i = 0; i < BLOCK; i++) {
-        fam_key_span sees = fam_query_sees(range, (call->row_begin + block * BLOCK + i) / group);
+        fam_key_span sees = fam_query_sees(range, (call->row_begin + view->block * BLOCK + i) / group);
         int64_t low = sees.begin - first, high = sees.end - first;
-        lower[i] = (int32_t)(low < 0 ? 0 : low > to ? to : low);
-        upper[i] = (int32_t)(high < 0 ? 0 : high > to ? to : high);
+        lower[i] = (int32_t)(low < 0 ? 0 : low > view->to ? view->to : low);
+        upper[i] = (int32_t)(high < 0 ? 0 : high > view->to ? view->to : high);
     }
-    for (int64_t key = from; key < to; key++)
+    for (int64_t key = view->from; key < view->to; key++)
         for (int v = 0; v < VECS; v++) {
-            float *s = call->s + key * BLOCK + v * LANES;
-            vec_store(s, vec_hide(vec_load(s), lower + v * LANES, upper + v * LANES, (int32_t)key));
+            float *score = s + key * BLOCK + v * LANES;
+            vec_store(score, vec_hide(vec_load(score), lower + v * LANES, upper + v * LANES, (int32_t)key));
         }
 }
 
@@ -180,23 +213,44 @@ static inline vec weight_of(vec score, vec scale, vec maximum)
     return PAIRS ? vec_exp2_rough(exponent) : vec_exp2(exponent);
 }
 
-/* Raises the maxima to those of the scores, and brings what was summed so far to them. */
-static void raise_maxima(const rows_call *call, int64_t block, int64_t from, int64_t to)
+/* The greatest of keys [from, to) in each lane; s is the lanes' column. Four chains, so as not to wait for each other. */
+static vec greatest_score(const float *s, int64_t from, int64_t to)
 {
-    vec scale = vec_set(call->exponent_scale);
+    vec a = vec_load(s + from * BLOCK), b = a, c = a, d = a;
+    int64_t key = from;
+    for (; key + 4 <= to; key += 4) {
+        a = vec_max(a, vec_load(s + key * BLOCK));
+        b = vec_max(b, vec_load(s + (key + 1) * BLOCK));
+        c = vec_max(c, vec_load(s + (key + 2) * BLOCK));
+        d = vec_max(d, vec_load(s + (key + 3) * BLOCK));
+    }
+    for (; key < to; key++)
+        a = vec_max(a, vec_load(s + key * BLOCK));
+    return vec_max(vec_max(a, b), vec_max(c, d));
+}
+
+/* Finds the maxima with the scores of a view; true if some lie so far above the present ones that these must rise. */
+static bool maxima_rise(const rows_call *call, const block_view *view, const float *s, vec raised[VECS])
+{
+    bool rise = false;
+    for (int v = 0; v < VECS; v++) {
+        vec old = vec_load(call->maximum + view->block * BLOCK + v * LANES);
+        vec greatest = greatest_score(s + v * LANES, view->from, view->to);
+        raised[v] = vec_max(vec_mul(greatest, vec_set(call->exponent_scale)), old);
+        rise |= vec_any_above(raised[v], vec_add(old, vec_set(MAXIMUM_SLACK)));
+    }
+    return rise;
+}
+
+/* Sets higher maxima, and brings what was summed so far to them. */
+static void raise_maxima(const rows_call *call, int64_t block, const vec raised[VECS])
+{
     for (int v = 0; v < VECS; v++) {
         float *maximum = call->maximum + block * BLOCK + v * LANES, *sum = call->sum + block * BLOCK + v * LANES;
-        const float *s = call->s + v * LANES;
-        vec greatest = vec_load(s + from * BLOCK), old = vec_load(maximum);
-        for (int64_t key = from + 1; key < to; key++)
-            greatest = vec_max(greatest, vec_load(s + key * BLOCK));
-        vec raised = vec_max(vec_mul(greatest, scale), old);
-        if (vec_all_equal(raised, old))
-            continue;
-        vec shrink = weight_of(old, vec_set(1), raised);
-        vec_store(maximum, raised);
-        vec_store(sum, vec_mul(vec_load(sum), shrink));
         float *o = call->o + block * call->layout.dims * BLOCK + v * LANES;
+        vec shrink = weight_of(vec_load(maximum), vec_set(1), raised[v]);
+        vec_store(maximum, raised[v]);
+        vec_store(sum, vec_mul(vec_load(sum), shrink));
         for (int64_t dim = 0; dim < call->dim; dim++)
             vec_store(o + dim * BLOCK, vec_mul(vec_load(o + dim * BLOCK), shrink));
     }
@@ -208,8 +262,9 @@ static inline vec pair_of(vec even, vec odd);
 /* sum + both weights of each pair. */
 static inline vec add_pair(vec sum, vec pair);
 
-/* Weights of keys [from, to), `from` even; pairs up to `padded` get zeros. */
-static void weigh(const rows_call *call, int64_t block, int64_t from, int64_t to, int64_t padded)
+/* p = weights of keys [from, to) of the scores, `from` even; pairs up to `padded` get zeros. */
+static inline void weigh(const rows_call *call, int64_t block, const float *s, float *p, int64_t from, int64_t to,
+                         int64_t padded)
 {
     vec scale = vec_set(call->exponent_scale), maximum[VECS], sum[VECS];
     for (int v = 0; v < VECS; v++) {
@@ -219,36 +274,37 @@ static void weigh(const rows_call *call, int64_t block, int64_t from, int64_t to
     int64_t key = from;
     for (; key + 1 < to; key += 2)
         for (int v = 0; v < VECS; v++) {
-            const float *s = call->s + key * BLOCK + v * LANES;
-            vec pair = pair_of(weight_of(vec_load(s), scale, maximum[v]), weight_of(vec_load(s + BLOCK), scale, maximum[v]));
+            const float *two = s + key * BLOCK + v * LANES;
+            vec pair = pair_of(weight_of(vec_load(two), scale, maximum[v]),
+                               weight_of(vec_load(two + BLOCK), scale, maximum[v]));
             sum[v] = add_pair(sum[v], pair);
-            vec_store(call->p + key / 2 * BLOCK + v * LANES, pair);
+            vec_store(p + key / 2 * BLOCK + v * LANES, pair);
         }
     for (; key < padded; key += 2)
         for (int v = 0; v < VECS; v++) {
-            vec last = key < to ? weight_of(vec_load(call->s + key * BLOCK + v * LANES), scale, maximum[v]) : vec_set(0);
+            vec last = key < to ? weight_of(vec_load(s + key * BLOCK + v * LANES), scale, maximum[v]) : vec_set(0);
             vec pair = pair_of(last, vec_set(0));
             sum[v] = add_pair(sum[v], pair);
-            vec_store(call->p + key / 2 * BLOCK + v * LANES, pair);
+            vec_store(p + key / 2 * BLOCK + v * LANES, pair);
         }
     for (int v = 0; v < VECS; v++)
         vec_store(call->sum + block * BLOCK + v * LANES, sum[v]);
 }
 #else
-static void weigh(const rows_call *call, int64_t block, int64_t from, int64_t to, int64_t padded)
+/* Turns the scores of keys [from, to) into weights. */
+static void weigh(const rows_call *call, int64_t block, float *s, int64_t from, int64_t to)
 {
     vec scale = vec_set(call->exponent_scale), maximum[VECS], sum[VECS];
-    (void)padded;
     for (int v = 0; v < VECS; v++) {
         maximum[v] = vec_load(call->maximum + block * BLOCK + v * LANES);
         sum[v] = vec_load(call->sum + block * BLOCK + v * LANES);
     }
     for (int64_t key = from; key < to; key++)
         for (int v = 0; v < VECS; v++) {
-            float *s = call->s + key * BLOCK + v * LANES;
-            vec weight = weight_of(vec_load(s), scale, maximum[v]);
+            float *score = s + key * BLOCK + v * LANES;
+            vec weight = weight_of(vec_load(score), scale, maximum[v]);
             sum[v] = vec_add(sum[v], weight);
-            vec_store(s, weight);
+            vec_store(score, weight);
         }
     for (int v = 0; v < VECS; v++)
         vec_store(call->sum + block * BLOCK + v * LANES, sum[v]);
@@ -256,26 +312,6 @@ static void weigh(const rows_call *call, int64_t block, int64_t from, int64_t to
 #endif
 
 /* ---- the loop -------------------------------------------------------------------------------------------------------- */
-
-/* One block of rows over the tile of n keys from `first` on. */
-static void attend_block(const rows_call *call, int64_t block, const fam_key_range *range, int64_t first, int64_t n)
-{
-    int64_t group = call->shape->heads / call->shape->kv_heads, row = call->row_begin + block * BLOCK;
-    int64_t end = row + BLOCK < call->row_end ? row + BLOCK : call->row_end;
-    fam_key_span sees = fam_queries_see(range, row / group, (end - 1) / group);
-    fam_key_span shared = fam_queries_share(range, row / group, (end - 1) / group);
-    int64_t from = sees.begin > first ? sees.begin - first : 0, to = sees.end - first < n ? sees.end - first : n;
-    if (from >= to)
-        return;
-    from = from / GRAIN * GRAIN;
-    tile_scores(call, block, from, to);
-    if (shared.begin > first + from || shared.end < first + to)
-        hide_keys(call, block, range, first, from, to);
-    raise_maxima(call, block, from, to);
-    int64_t padded = fam_round_up(to, GRAIN);
-    weigh(call, block, from, to, padded);
-    tile_accumulate(call, block, from, padded);
-}
 
 static void attend_range(rows_call *call, const fam_key_range *range, int64_t blocks)
 {
@@ -287,8 +323,7 @@ static void attend_range(rows_call *call, const fam_key_range *range, int64_t bl
         int64_t n = sees.end - first < call->layout.keys ? sees.end - first : call->layout.keys;
         tile_prepare(call, (const uint8_t *)range->k + head + first * row_bytes,
                      (const uint8_t *)range->v + head + first * row_bytes, n);
-        for (int64_t block = 0; block < blocks; block++)
-            attend_block(call, block, range, first, n);
+        tile_attend(call, range, first, n, blocks);
     }
 }
 

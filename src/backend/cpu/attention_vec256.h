@@ -66,9 +66,9 @@ static inline vec vec_fms(vec a, vec b, vec c)
     return _mm256_fmsub_ps(a, b, c);
 }
 
-static inline bool vec_all_equal(vec a, vec b)
+static inline bool vec_any_above(vec a, vec b)
 {
-    return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)) == 0xff;
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)) != 0;
 }
 
 static inline vec vec_hide(vec s, const int32_t *lower, const int32_t *upper, int32_t key)

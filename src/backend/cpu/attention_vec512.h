@@ -68,9 +68,9 @@ static inline vec vec_fms(vec a, vec b, vec c)
     return _mm512_fmsub_ps(a, b, c);
 }
 
-static inline bool vec_all_equal(vec a, vec b)
+static inline bool vec_any_above(vec a, vec b)
 {
-    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ) == 0xffff;
+    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0;
 }
 
 /* s where lower <= key < upper, else -infinity. */

@@ -11,9 +11,9 @@
 
 #include "base/float16.h"
 
-/* Of libgomp, which oneDNN runs on. clang's omp.h is part of another runtime and not everywhere. */
+/* Of OpenMP, which oneDNN links to. Its header comes with a compiler, and not with every one. */
 int omp_get_max_threads(void);
-void omp_set_num_threads(int width);
+void omp_set_num_threads(int threads);
 
 enum {
     CLASSES = 18, /* tiles of 64, 32, 16 and 15 to 1 rows */

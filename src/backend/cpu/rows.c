@@ -103,6 +103,33 @@ void fam_cpu_rescale_rows(fam_exec *exec, float *x, const float *target, int64_t
     for_rows(exec, rescale_rows_rows, &a, n, width);
 }
 
+/* ---- loss --------------------------------------------------------------------------------------------------------- */
+
+typedef struct cross_entropy_arguments {
+    const fam_cpu_kernels *kernels;
+    double *nll;
+    const float *logits;
+    const int32_t *targets;
+    int64_t width;
+} cross_entropy_arguments;
+
+static void cross_entropy_rows(void *context, int64_t begin, int64_t end, int thread)
+{
+    const cross_entropy_arguments *a = context;
+    (void)thread;
+    for (int64_t i = begin; i < end; i++) {
+        const float *row = a->logits + i * a->width;
+        a->nll[i] = a->kernels->log_sum_exp(row, a->width) - (double)row[a->targets[i]];
+    }
+}
+
+void fam_cpu_cross_entropy(fam_exec *exec, double *nll, const float *logits, const int32_t *targets, int64_t n,
+                           int64_t width)
+{
+    cross_entropy_arguments a = {fam_cpu_exec_of(exec)->kernels, nll, logits, targets, width};
+    for_rows(exec, cross_entropy_rows, &a, n, width);
+}
+
 /* ---- embedding ---------------------------------------------------------------------------------------------------- */
 
 typedef struct embed_arguments {
