@@ -78,6 +78,9 @@ typedef struct fam_attention_job {
     fam_key_range ranges[FAM_KEY_RANGES_MAX];
 } fam_attention_job;
 
+/* The widest head that attention takes; a wider one is refused when a model is made. */
+enum { FAM_HEAD_DIM_MAX = 512 };
+
 /* Scratch of fam_backend_ops.attention, whatever the number of keys: at most this much a thread. */
 enum { FAM_ATTENTION_SCRATCH_MAX = 256 * 1024 };
 
@@ -85,8 +88,6 @@ typedef struct fam_attention_shape {
     int64_t heads, kv_heads, head_dim; /* H, G, D; query head h uses key/value head h / (H/G) */
     float scale;                       /* 1/sqrt(D) */
 } fam_attention_shape;
-
-typedef enum fam_norm_target { FAM_NORM_TO_ONE, FAM_NORM_TO_GIVEN } fam_norm_target;
 
 typedef struct fam_backend_ops {
     const char *name; /* "cpu" */
@@ -114,7 +115,7 @@ typedef struct fam_backend_ops {
     /* Makes whatever products of n rows with this weight need (packed panels, compiled code), so that no operator can
      * fail for want of memory afterwards. Cheap when done before. */
     fam_status (*prepare)(fam_exec *exec, const fam_weight *weight, int64_t n, fam_error *error);
-    /* The first failure of an operator since the last call (a lost device); operators after it do nothing. */
+    /* The first failure of an operator since the last call (a lost device). What operators wrote since is then void. */
     fam_status (*finish)(fam_exec *exec, fam_error *error);
 
     /* ---- operators ------------------------------------------------------------------------------------------------ */

@@ -14,7 +14,7 @@
 #include "base/bytes.h"
 #include "base/random.h"
 
-enum { RECENT_MAX = 1024 };
+enum { RECENT_MAX = 1024, TIMES_MAX = 1 << 30 };
 
 typedef struct candidate {
     float logit;
@@ -33,13 +33,18 @@ struct fam_sampler {
     uint16_t *recent_times;     /* [V]: how often each id is in the ring */
     int32_t *generated_times;   /* [V]: since the last feed of the caller */
     int64_t generated_distinct;
+    uint8_t *forbidden;         /* [V]: 1 for ids that are never drawn */
+    bool any_forbidden;
     float *adjusted;            /* [V] */
     candidate *candidates;      /* [V] */
 };
 
-void fam_sampling_init(fam_sampling *sampling)
+void fam_sampling_init_sized(fam_sampling *sampling, size_t size)
 {
-    *sampling = (fam_sampling){.size = sizeof *sampling, .top_p = 1, .repetition_penalty = 1};
+    const fam_sampling defaults = {.top_p = 1, .repetition_penalty = 1};
+    memset(sampling, 0, size);
+    memcpy(sampling, &defaults, size < sizeof defaults ? size : sizeof defaults);
+    sampling->size = size;
 }
 
 fam_status fam_sampler_create(fam_sampler **out, fam_memory *memory, int64_t vocab_size, fam_error *error)
@@ -52,6 +57,7 @@ fam_status fam_sampler_create(fam_sampler **out, fam_memory *memory, int64_t voc
     sampler->vocab_size = vocab_size;
     FAM_TRY_ALLOC(sampler->recent_times, fam_alloc_array(memory, n, sizeof *sampler->recent_times), "sampler");
     FAM_TRY_ALLOC(sampler->generated_times, fam_alloc_array(memory, n, sizeof *sampler->generated_times), "sampler");
+    FAM_TRY_ALLOC(sampler->forbidden, fam_alloc_array(memory, n, sizeof *sampler->forbidden), "sampler");
     FAM_TRY_ALLOC(sampler->adjusted, fam_alloc_array(memory, n, sizeof *sampler->adjusted), "sampler");
     FAM_TRY_ALLOC(sampler->candidates, fam_alloc_array(memory, n, sizeof *sampler->candidates), "sampler");
     fam_sampling_init(&sampler->settings);
@@ -70,6 +76,7 @@ void fam_sampler_free(fam_sampler *sampler)
     fam_free(sampler->memory, sampler->bias);
     fam_free(sampler->memory, sampler->recent_times);
     fam_free(sampler->memory, sampler->generated_times);
+    fam_free(sampler->memory, sampler->forbidden);
     fam_free(sampler->memory, sampler->adjusted);
     fam_free(sampler->memory, sampler->candidates);
     fam_free(sampler->memory, sampler);
@@ -166,8 +173,15 @@ void fam_sampler_begin_feed(fam_sampler *sampler)
     sampler->generated_distinct = 0;
 }
 
+void fam_sampler_forbid(fam_sampler *sampler, int32_t token)
+{
+    sampler->forbidden[token] = 1;
+    sampler->any_forbidden = true;
+}
+
 void fam_sampler_reset(fam_sampler *sampler)
 {
+    fam_random_seed(&sampler->random, sampler->settings.seed);
     fam_sampler_begin_feed(sampler);
     memset(sampler->recent_times, 0, (size_t)sampler->vocab_size * sizeof *sampler->recent_times);
     sampler->recent_count = sampler->recent_next = 0;
@@ -186,8 +200,9 @@ void fam_sampler_saw(fam_sampler *sampler, int32_t token)
 
 void fam_sampler_generated(fam_sampler *sampler, int32_t token)
 {
-    if (sampler->generated_times[token]++ == 0)
-        sampler->generated_distinct++;
+    int32_t *times = &sampler->generated_times[token];
+    sampler->generated_distinct += *times == 0;
+    *times += *times < TIMES_MAX;
 }
 
 /* ---- drawing ------------------------------------------------------------------------------------------------------ */
@@ -221,6 +236,9 @@ static void adjust(fam_sampler *sampler, const float *logits)
     const fam_sampling *s = &sampler->settings;
     float *out = sampler->adjusted;
     memcpy(out, logits, (size_t)sampler->vocab_size * sizeof *out);
+    for (int64_t id = 0; sampler->any_forbidden && id < sampler->vocab_size; id++)
+        if (sampler->forbidden[id])
+            out[id] = -INFINITY;
     for (size_t i = 0; i < sampler->bias_count; i++)
         out[sampler->bias[i].id] += sampler->bias[i].bias;
     if (s->repetition_penalty != 1) {
@@ -431,7 +449,7 @@ fam_status fam_sampler_unpack(fam_sampler *sampler, const char *name, const uint
     for (size_t i = 0; i < counts[2]; i++) {
         int32_t id = (int32_t)fam_read_u32(generated + 8 * i), times = (int32_t)fam_read_u32(generated + 8 * i + 4);
         FAM_TRY(check_id(name, "generated token", id, sampler->vocab_size, error));
-        FAM_FAIL_IF(id <= last || times < 1, FAM_STATUS_BAD_FORMAT,
+        FAM_FAIL_IF(id <= last || times < 1 || times > TIMES_MAX, FAM_STATUS_BAD_FORMAT,
                     "%s: session file: sampler: generated token: found id %d %d times after id %lld", name, id, times,
                     (long long)last);
         last = id;
