@@ -15,16 +15,16 @@
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/kernels.h"
 
-typedef struct fam_cpu_gemm fam_cpu_gemm;     /* oneDNN's engine and its compiled products (gemm.c) */
-typedef struct fam_cpu_panels fam_cpu_panels; /* one weight packed for products of many rows (gemm.c) */
+typedef struct fam_cpu_gemm fam_cpu_gemm;     /* oneDNN and its compiled products (gemm.h) */
+typedef struct fam_cpu_panels fam_cpu_panels; /* one weight packed for products of many rows (panels.c) */
 
 typedef struct fam_cpu_backend {
     fam_backend base;
     fam_memory *memory;
     fam_pool *pool;
     fam_cpu_kernels kernels;
-    fam_cpu_gemm *gemm; /* NULL at FAM_CPU_PORTABLE: all products row by row */
-    pthread_mutex_t lock; /* packing weights, compiling products */
+    fam_cpu_gemm *gemm;   /* NULL at FAM_CPU_PORTABLE: all products row by row */
+    pthread_mutex_t lock; /* held while weights are packed and products compiled */
 } fam_cpu_backend;
 
 struct fam_weight {
@@ -39,6 +39,8 @@ enum { FAM_CPU_PARTIAL_BYTES = 1 << 20 };
 /* Rows up to which a product goes row by row (gemv) instead of through packed panels. */
 enum { FAM_CPU_GEMV_ROWS_MAX = 3 };
 
+enum { FAM_CPU_PREPARED_SLOTS = 8 };
+
 typedef struct fam_cpu_exec {
     fam_exec base; /* base.backend is the fam_cpu_backend */
     fam_pool *pool;
@@ -46,15 +48,14 @@ typedef struct fam_cpu_exec {
     fam_memory *memory;
     int threads;
     int64_t rows_max;
+    fam_error failure;     /* status FAM_OK: none since the last `finish` */
     uint8_t *scratch;      /* [threads][FAM_ATTENTION_SCRATCH_MAX], each 64-byte aligned: free for any loop body */
     float *partial;        /* FAM_CPU_PARTIAL_BYTES: the caller's */
     uint8_t *prepared;     /* activations as gemv kernels want them: FAM_CPU_PREPARED_SLOTS rows */
     size_t prepared_bytes; /* of one slot */
-    float *widened;        /* bf16 activations as float32, where the processor computes in float32 only */
-    size_t widened_count;
+    float *widened;        /* bf16 activations as float32, where products of many rows are made in float32 */
+    size_t widened_bytes;
 } fam_cpu_exec;
-
-enum { FAM_CPU_PREPARED_SLOTS = 8 };
 
 static inline fam_cpu_backend *fam_cpu_of(fam_backend *backend)
 {
@@ -70,6 +71,28 @@ static inline void *fam_cpu_scratch(const fam_cpu_exec *exec, int thread)
 {
     return exec->scratch + (size_t)thread * FAM_ATTENTION_SCRATCH_MAX;
 }
+
+/* panels.c: packs the weight if it is not yet; the lock is held. */
+fam_status fam_cpu_panels_make(fam_cpu_backend *backend, fam_weight *weight, fam_error *error);
+void fam_cpu_panels_free(fam_cpu_backend *backend, fam_cpu_panels *panels);
+
+/* matmul.c */
+fam_status fam_cpu_prepare(fam_exec *exec, const fam_weight *weight, int64_t n, fam_error *error);
+void fam_cpu_matmul(fam_exec *exec, const fam_matmul_job *jobs, int count, int64_t n);
+
+/* rows.c */
+void fam_cpu_embed(fam_exec *exec, float *out, const fam_weight *table, const int32_t *tokens, int64_t n);
+void fam_cpu_rms_norm(fam_exec *exec, void *out, const float *x, const float *gain, double eps, int64_t n,
+                      int64_t width);
+void fam_cpu_rope_table(fam_exec *exec, float *cosines, float *sines, const double *positions,
+                        const double *inverse_frequency, int64_t n, int64_t half);
+void fam_cpu_rope(fam_exec *exec, void *out, fam_head_layout layout, const float *x, const float *cosines,
+                  const float *sines, int64_t n, int64_t heads, int64_t head_dim);
+void fam_cpu_silu_multiply(fam_exec *exec, void *out, const float *gate, const float *up, int64_t n, int64_t width);
+void fam_cpu_row_rms(fam_exec *exec, float *target, const float *x, int64_t n, int64_t width);
+void fam_cpu_rescale_rows(fam_exec *exec, float *x, const float *target, int64_t n, int64_t width);
+void fam_cpu_cross_entropy(fam_exec *exec, double *nll, const float *logits, const int32_t *targets, int64_t n,
+                           int64_t width);
 
 /* attention_op.c */
 void fam_cpu_attention_op(fam_exec *exec, const fam_attention_job *jobs, int count, const fam_attention_shape *shape);

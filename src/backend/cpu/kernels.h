@@ -15,7 +15,7 @@
 /* ---- one-row products (gemv_*.c) ---------------------------------------------------------------------------------- */
 
 /* out [rows] = W [rows, columns] x. `w` points to the first row, rows follow each other without padding. `x` is what the
- * type's `prepare` made of the activations. */
+ * type's `prepare` made of the activations, 64-byte aligned. */
 typedef void fam_cpu_gemv(float *out, const void *w, const void *x, int64_t rows, int64_t columns);
 /* Turns one row of activations (float32 or bfloat16 bits, as the backend's dtype says) into what the gemv reads. */
 typedef void fam_cpu_gemv_prepare(void *prepared, const void *activations, int64_t columns);
@@ -30,9 +30,7 @@ typedef struct fam_cpu_gemv_kernel {
 
 /* The queries of a job and the H/G query heads that share a key/value head make rows: row = query * (H/G) + head in group.
  * scratch: 64-byte aligned, scratch_bytes(shape) long, at most FAM_ATTENTION_SCRATCH_MAX. D is even and at most
- * FAM_CPU_ATTENTION_HEAD_DIM_MAX; H/G is any. Nothing depends on what the scratch held before. */
-enum { FAM_CPU_ATTENTION_HEAD_DIM_MAX = 512 };
-
+ * FAM_HEAD_DIM_MAX; H/G is any. Nothing depends on what the scratch held before. */
 typedef struct fam_cpu_attention_kernel {
     /* Rows [row_begin, row_end) of one key/value head, at most rows(shape) of them. */
     void (*run)(const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head, int64_t row_begin,
@@ -58,7 +56,12 @@ typedef struct fam_cpu_kernels {
     void (*silu_multiply)(void *out, const float *gate, const float *up, int64_t width);
     /* One head of one row: out [D] activations. cos NULL: conversion only. */
     void (*rope)(void *out, const float *x, const float *cos, const float *sin, int64_t head_dim);
+    /* log(sum(e^x)), in double but for the exponentials. */
+    double (*log_sum_exp)(const float *x, int64_t count);
     void (*to_activations)(void *out, const float *x, int64_t count);
+    void (*add)(float *out, const float *x, int64_t count); /* out += x */
+    double (*mean_square)(const float *x, int64_t count);
+    void (*scale)(float *x, float factor, int64_t count);
 } fam_cpu_kernels;
 
 /* Fills the table with the best versions for `dtype` at or below `isa`. */

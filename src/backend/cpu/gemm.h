@@ -1,0 +1,60 @@
+/*
+ * backend/cpu/gemm.h: products of many rows by oneDNN, a tile of rows and a panel of columns at a time.
+ *
+ * oneDNN is called by one thread for one tile; which thread takes which tile is matmul.c's affair. It writes dense tiles
+ * only (its fast kernels refuse a stride in the result), so a tile goes to the thread's scratch and from there to its
+ * place.
+ */
+#ifndef FAM_BACKEND_CPU_GEMM_H
+#define FAM_BACKEND_CPU_GEMM_H
+
+#include "backend/cpu/internal.h"
+
+enum {
+    FAM_GEMM_TILE_ROWS = 64,     /* of the activations; larger tiles were not faster */
+    FAM_GEMM_PANEL_COLUMNS = 256 /* of the result */
+};
+
+/* All products of K columns of input with one panel of N columns of output. */
+typedef struct fam_gemm_plan fam_gemm_plan;
+
+struct fam_cpu_panels {
+    int64_t count, width;           /* panels, columns of the result in each but perhaps the last */
+    const fam_gemm_plan *plan, *last; /* of all panels but the last; of the last */
+    uint8_t *data;                  /* [count] panels of panel_bytes */
+    size_t panel_bytes;
+    void **handles;                 /* [count] oneDNN's view of each panel */
+};
+
+/* Threads: the most that call fam_gemm_run, numbered from 0. `bf16`: panels and activations are bfloat16, else float32. */
+fam_status fam_cpu_gemm_create(fam_cpu_gemm **out, fam_memory *memory, int threads, bool bf16, fam_error *error);
+void fam_cpu_gemm_free(fam_cpu_gemm *gemm);
+bool fam_cpu_gemm_is_bf16(const fam_cpu_gemm *gemm);
+
+/* Finds or makes the plan of K by N. Not thread-safe (backend lock). Plans live as long as `gemm`. */
+fam_status fam_gemm_plan_get(fam_cpu_gemm *gemm, const fam_gemm_plan **out, int64_t k, int64_t n, fam_error *error);
+/* Compiles all tiles that n rows need. Not thread-safe (backend lock). */
+fam_status fam_gemm_plan_compile(fam_cpu_gemm *gemm, const fam_gemm_plan *plan, int64_t n, fam_error *error);
+bool fam_gemm_plan_has(const fam_gemm_plan *plan, int64_t n); /* whether that has been done */
+
+size_t fam_gemm_panel_bytes(const fam_gemm_plan *plan);
+/* Puts one column of the panel (a row of W, K float32) in its place, rounding if the panel is bfloat16. */
+void fam_gemm_pack(const fam_gemm_plan *plan, void *panel, int64_t column, const float *values);
+fam_status fam_gemm_handle_create(fam_cpu_gemm *gemm, void **out, const fam_gemm_plan *plan, void *panel,
+                                  fam_error *error);
+void fam_gemm_handle_free(void *handle);
+
+/* n rows as tiles: how many, and which rows tile `index` has. */
+int64_t fam_gemm_tiles(int64_t n);
+int64_t fam_gemm_tile(int64_t n, int64_t index, int64_t *rows);
+
+/* A thread calls these around its calls of fam_gemm_run: OpenMP's width for it is 1 in between. */
+int fam_gemm_enter(void);
+void fam_gemm_leave(int width);
+
+/* scratch [rows, N] float32, dense = in [rows, K] panel; `rows` a tile's, compiled. `scratch`: an execution's, of this
+ * thread. False if oneDNN refuses. */
+bool fam_gemm_run(fam_cpu_gemm *gemm, const fam_gemm_plan *plan, void *handle, const void *in, int64_t rows,
+                  void *scratch, int thread);
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * backend/cpu/panels.c: packs a weight into panels of columns for products of many rows, whatever its type in the file.
+ */
+#include "backend/cpu/gemm.h"
+
+/* Equal panels, a multiple of what oneDNN's layouts are blocked by. */
+static int64_t panel_width(int64_t rows)
+{
+    const int64_t block = 64;
+    int64_t count = (rows + FAM_GEMM_PANEL_COLUMNS - 1) / FAM_GEMM_PANEL_COLUMNS;
+    int64_t width = ((rows + count - 1) / count + block - 1) / block * block;
+    return width < rows ? width : rows;
+}
+
+/* Which row of the file is row `row` of the weight. */
+static int64_t file_row(const fam_weight_source *source, int64_t row)
+{
+    int64_t d = source->permuted_head_dim;
+    if (d == 0)
+        return row;
+    int64_t in_head = row % d, half = d / 2;
+    return row - in_head + (in_head < half ? 2 * in_head : 2 * (in_head - half) + 1);
+}
+
+typedef struct packing {
+    const fam_weight *weight;
+    fam_cpu_panels *panels;
+    float *rows; /* [threads][columns] */
+} packing;
+
+static void pack_rows(void *context, int64_t begin, int64_t end, int thread)
+{
+    const packing *p = context;
+    const fam_cpu_panels *panels = p->panels;
+    const fam_weight_source *source = &p->weight->source;
+    float *values = p->rows + (size_t)thread * (size_t)source->columns;
+    for (int64_t row = begin; row < end; row++) {
+        int64_t panel = row / panels->width;
+        const uint8_t *data = (const uint8_t *)source->data + (size_t)file_row(source, row) * p->weight->row_bytes;
+        fam_type_dequantize(values, data, source->type, source->columns);
+        fam_gemm_pack(panel == panels->count - 1 ? panels->last : panels->plan,
+                      panels->data + (size_t)panel * panels->panel_bytes, row - panel * panels->width, values);
+    }
+}
+
+static fam_status make_plans(fam_cpu_gemm *gemm, fam_cpu_panels *panels, const fam_weight_source *source,
+                             fam_error *error)
+{
+    fam_status status = FAM_OK;
+    panels->width = panel_width(source->rows);
+    panels->count = (source->rows + panels->width - 1) / panels->width;
+    int64_t last = source->rows - (panels->count - 1) * panels->width;
+    FAM_TRY(fam_gemm_plan_get(gemm, &panels->plan, source->columns, panels->width, error));
+    FAM_TRY(fam_gemm_plan_get(gemm, &panels->last, source->columns, last, error));
+    panels->panel_bytes = (fam_gemm_panel_bytes(panels->plan) + 63) / 64 * 64;
+done:
+    return status;
+}
+
+fam_status fam_cpu_panels_make(fam_cpu_backend *backend, fam_weight *weight, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    fam_cpu_panels *panels = NULL;
+    packing p = {.weight = weight};
+    size_t columns = (size_t)weight->source.columns;
+    if (atomic_load(&weight->panels))
+        return FAM_OK;
+    FAM_TRY_ALLOC(panels, fam_alloc_zeroed(backend->memory, sizeof *panels), "packed weights");
+    FAM_TRY(make_plans(backend->gemm, panels, &weight->source, error));
+    FAM_TRY_ALLOC(panels->data, fam_alloc_array(backend->memory, (size_t)panels->count, panels->panel_bytes),
+                  "packed weights");
+    FAM_TRY_ALLOC(panels->handles, fam_alloc_array(backend->memory, (size_t)panels->count, sizeof *panels->handles),
+                  "packed weights");
+    FAM_TRY_ALLOC(p.rows,
+                  fam_alloc_array(backend->memory, (size_t)fam_pool_threads(backend->pool), columns * sizeof(float)),
+                  "packed weights");
+    p.panels = panels;
+    fam_pool_run(backend->pool, pack_rows, &p, weight->source.rows, 16);
+    for (int64_t i = 0; i < panels->count; i++)
+        FAM_TRY(fam_gemm_handle_create(backend->gemm, &panels->handles[i],
+                                       i == panels->count - 1 ? panels->last : panels->plan,
+                                       panels->data + (size_t)i * panels->panel_bytes, error));
+    atomic_store(&weight->panels, panels);
+    panels = NULL;
+done:
+    fam_free(backend->memory, p.rows);
+    fam_cpu_panels_free(backend, panels);
+    return status;
+}
+
+void fam_cpu_panels_free(fam_cpu_backend *backend, fam_cpu_panels *panels)
+{
+    if (!panels)
+        return;
+    for (int64_t i = 0; panels->handles && i < panels->count; i++)
+        fam_gemm_handle_free(panels->handles[i]);
+    fam_free(backend->memory, panels->handles);
+    fam_free(backend->memory, panels->data);
+    fam_free(backend->memory, panels);
+}
