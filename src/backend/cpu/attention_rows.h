@@ -22,7 +22,7 @@ typedef struct tile_layout {
     int64_t words; /* of a packed query */
     int64_t dims;  /* of o: D and what the products add to it */
     int64_t keys;  /* of a tile, a multiple of GRAIN */
-    int64_t score_keys; /* of a buffer of scores */
+    int64_t score_keys; /* of s and p */
     size_t k_bytes, v_bytes; /* room for one tile prepared */
 } tile_layout;
 
@@ -38,8 +38,8 @@ typedef struct rows_call {
     float *q;             /* [blocks][words][BLOCK] words */
     float *o;             /* [blocks][dims][BLOCK], not yet divided by sum */
     float *maximum, *sum; /* [blocks][BLOCK]: greatest exponent, sum of 2^(exponent - maximum) */
-    float *s;             /* [SCORE_BUFFERS][score_keys][BLOCK]: scores */
-    float *p;             /* [SCORE_BUFFERS][score_keys / 2][BLOCK] words: weights of two keys (PAIRS only) */
+    float *s;             /* [score_keys][BLOCK]: scores */
+    float *p;             /* [score_keys / 2][BLOCK] words: weights of two keys (PAIRS only) */
     void *k_room, *v_room;
     /* the tile, as tile_prepare left it */
     const uint8_t *k, *v;
@@ -70,8 +70,8 @@ static size_t carve_call(rows_call *call, uint8_t *scratch)
     call->o = fam_carve(scratch, &used, rows * (size_t)layout->dims * sizeof(float));
     call->maximum = fam_carve(scratch, &used, rows * sizeof(float));
     call->sum = fam_carve(scratch, &used, rows * sizeof(float));
-    call->s = fam_carve(scratch, &used, SCORE_BUFFERS * (size_t)layout->score_keys * BLOCK * sizeof(float));
-    call->p = fam_carve(scratch, &used, PAIRS ? SCORE_BUFFERS * (size_t)layout->score_keys / 2 * BLOCK * sizeof(float) : 0);
+    call->s = fam_carve(scratch, &used, (size_t)layout->score_keys * BLOCK * sizeof(float));
+    call->p = fam_carve(scratch, &used, PAIRS ? (size_t)layout->score_keys / 2 * BLOCK * sizeof(float) : 0);
     call->k_room = fam_carve(scratch, &used, layout->k_bytes);
     call->v_room = fam_carve(scratch, &used, layout->v_bytes);
     return used;
