@@ -1,6 +1,6 @@
 /*
- * Speed of the CPU's attention, each version that this machine can run: GFLOP/s of visible keys for prefill, GB/s of keys
- * and values for decoding. Usage: bench_attention [threads [part of a version's name [part of a scene's name]]];
+ * Speed of the CPU's attention, each version that this machine can run: GFLOP/s of visible keys for prefill, GB/s of
+ * keys and values for decoding. Usage: bench_attention [threads [part of a version's name [part of a scene's name]]];
  * medians of five.
  */
 #include <stdio.h>
@@ -37,9 +37,12 @@ typedef struct scene {
 } scene;
 
 static const scene SCENES[] = {
-    {"prefill full 4096", 4096, 0, 0},      {"prefill bswa 4096, block 1024", 4096, 1024, 0},
-    {"prefill block 256, 1 job", 256, 256, 0}, {"decode 320", 1, 0, 319},
-    {"decode 1088", 1, 0, 1087},            {"decode 4096", 1, 0, 4095},
+    {"prefill full 4096", 4096, 0, 0},
+    {"prefill bswa 4096, block 1024", 4096, 1024, 0},
+    {"prefill block 256, 1 job", 256, 256, 0},
+    {"decode 320", 1, 0, 319},
+    {"decode 1088", 1, 0, 1087},
+    {"decode 4096", 1, 0, 4095},
     {"decode 65536", 1, 0, 65535},
 };
 
@@ -76,11 +79,13 @@ static void *random_activations(int64_t count, fam_dtype dtype)
 }
 
 /* Runs a scene on `layers` sets of keys in turn; seconds for one. */
-static double time_scene(const fam_cpu_attention_call *call, const scene *s, const fam_attention_shape *shape, int layers)
+static double time_scene(const fam_cpu_attention_call *call, const scene *s, const fam_attention_shape *shape,
+                         int layers)
 {
     int64_t rows = s->queries + s->keys, width = shape->heads * shape->head_dim, stride = rows * shape->head_dim;
     int64_t block = s->block ? s->block : s->queries, bytes = (int64_t)fam_dtype_bytes(call->dtype);
-    uint8_t *q = random_activations(s->queries * width, call->dtype), *out = random_activations(s->queries * width, call->dtype);
+    uint8_t *q = random_activations(s->queries * width, call->dtype),
+            *out = random_activations(s->queries * width, call->dtype);
     uint8_t *kv = random_activations(2 * layers * shape->kv_heads * stride, call->dtype);
     fam_attention_job jobs[64];
     double seconds[REPETITIONS];
@@ -92,10 +97,18 @@ static double time_scene(const fam_cpu_attention_call *call, const scene *s, con
                 const uint8_t *k = kv + 2 * layer * shape->kv_heads * stride * bytes;
                 for (int j = 0; j < count; j++) {
                     int64_t skip = s->block ? j * block * shape->head_dim * bytes : 0;
-                    jobs[j] = (fam_attention_job){.out = out + j * block * width * bytes, .q = q + j * block * width * bytes,
-                        .q_stride = width, .out_stride = width, .queries = block, .range_count = 1};
-                    jobs[j].ranges[0] = (fam_key_range){.k = k + skip, .v = k + shape->kv_heads * stride * bytes + skip,
-                        .head_stride = stride, .rows = s->keys + block, .upper = s->keys + 1, .upper_moves = true};
+                    jobs[j] = (fam_attention_job){.out = out + j * block * width * bytes,
+                                                  .q = q + j * block * width * bytes,
+                                                  .q_stride = width,
+                                                  .out_stride = width,
+                                                  .queries = block,
+                                                  .range_count = 1};
+                    jobs[j].ranges[0] = (fam_key_range){.k = k + skip,
+                                                        .v = k + shape->kv_heads * stride * bytes + skip,
+                                                        .head_stride = stride,
+                                                        .rows = s->keys + block,
+                                                        .upper = s->keys + 1,
+                                                        .upper_moves = true};
                 }
                 fam_cpu_attention_all(call, jobs, count, shape);
             }
@@ -121,9 +134,11 @@ static void run_version(const version *v, const fam_attention_shape *shape, int 
     for (size_t i = 0; i < sizeof SCENES / sizeof *SCENES; i++) {
         const scene *s = &SCENES[i];
         double block = s->block ? (double)s->block : (double)s->queries;
-        double bytes = 2.0 * (double)((s->keys + s->queries) * shape->kv_heads * shape->head_dim) * (double)fam_dtype_bytes(v->dtype);
+        double bytes = 2.0 * (double)((s->keys + s->queries) * shape->kv_heads * shape->head_dim) *
+                       (double)fam_dtype_bytes(v->dtype);
         int layers = s->queries > 1 ? 1 : 200e6 / bytes > LAYERS_MAX ? LAYERS_MAX : 1 + (int)(200e6 / bytes);
-        double flops = 4.0 * (double)(shape->heads * shape->head_dim) * (double)s->queries * ((double)s->keys + (block + 1) / 2);
+        double flops =
+            4.0 * (double)(shape->heads * shape->head_dim) * (double)s->queries * ((double)s->keys + (block + 1) / 2);
         if ((v->isa == FAM_CPU_PORTABLE && s->queries > 256) || !strstr(s->name, only))
             continue;
         double seconds = time_scene(&call, s, shape, layers);
@@ -141,7 +156,8 @@ int main(int argc, char **argv)
     const fam_attention_shape shapes[] = {{9, 3, 64, 0.125f}, {32, 8, 128, 0.088388f}};
     int threads = threads_used = argc > 1 ? atoi(argv[1]) : 2;
     for (int i = 0; i < 2; i++) {
-        printf("H=%d G=%d D=%d, %d threads\n", (int)shapes[i].heads, (int)shapes[i].kv_heads, (int)shapes[i].head_dim, threads);
+        printf("H=%d G=%d D=%d, %d threads\n", (int)shapes[i].heads, (int)shapes[i].kv_heads, (int)shapes[i].head_dim,
+               threads);
         for (size_t v = 0; v < sizeof VERSIONS / sizeof *VERSIONS; v++)
             if (VERSIONS[v].isa <= fam_cpu_best_isa() && (argc < 3 || strstr(VERSIONS[v].name, argv[2])))
                 run_version(&VERSIONS[v], &shapes[i], threads, argc > 3 ? argv[3] : "");

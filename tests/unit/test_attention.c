@@ -36,7 +36,7 @@ typedef struct problem {
     fam_attention_job job; /* its pointers are the typed ones */
     fam_dtype dtype;
     float *q, *k[FAM_KEY_RANGES_MAX], *v[FAM_KEY_RANGES_MAX]; /* as the kernel sees them, widened */
-    double *expected;   /* [queries, H, D] */
+    double *expected;                                         /* [queries, H, D] */
     double v_max, score_max;
     struct {
         void *pages;
@@ -82,14 +82,16 @@ static float *make_values(problem *p, void **typed, int64_t count, float size, f
         float value = draw_value(random, size);
         uint16_t half = fam_to_bf16(value);
         values[i] = p->dtype == FAM_DTYPE_F32 ? value : fam_from_bf16(half);
-        memcpy((uint8_t *)*typed + (size_t)i * bytes, p->dtype == FAM_DTYPE_F32 ? (void *)&value : (void *)&half, bytes);
+        memcpy((uint8_t *)*typed + (size_t)i * bytes, p->dtype == FAM_DTYPE_F32 ? (void *)&value : (void *)&half,
+               bytes);
     }
     return values;
 }
 
 static bool sees(const fam_key_range *range, int64_t query, int64_t key)
 {
-    return key >= range->lower + (range->lower_moves ? query : 0) && key < range->upper + (range->upper_moves ? query : 0);
+    return key >= range->lower + (range->lower_moves ? query : 0) &&
+           key < range->upper + (range->upper_moves ? query : 0);
 }
 
 static void poison_unseen_rows(problem *p, int r)
@@ -202,10 +204,15 @@ static void draw_model_ranges(fam_attention_job *job, fam_random *random)
     for (int i = 0; i < pieces; i++)
         total += behind[i] = draw(random, 0, 150);
     for (int i = 0; i < pieces; total -= behind[i++])
-        job->ranges[job->range_count++] = (fam_key_range){.rows = behind[i] + distance, .upper = behind[i],
-            .lower = sliding ? total - window + 1 : 0, .lower_moves = sliding};
-    job->ranges[job->range_count++] = (fam_key_range){.rows = job->queries + distance, .upper = 1, .upper_moves = true,
-        .lower = sliding ? 1 - window : INT64_MIN / 4, .lower_moves = sliding};
+        job->ranges[job->range_count++] = (fam_key_range){.rows = behind[i] + distance,
+                                                          .upper = behind[i],
+                                                          .lower = sliding ? total - window + 1 : 0,
+                                                          .lower_moves = sliding};
+    job->ranges[job->range_count++] = (fam_key_range){.rows = job->queries + distance,
+                                                      .upper = 1,
+                                                      .upper_moves = true,
+                                                      .lower = sliding ? 1 - window : INT64_MIN / 4,
+                                                      .lower_moves = sliding};
 }
 
 static void draw_any_ranges(fam_attention_job *job, fam_random *random)
@@ -213,15 +220,18 @@ static void draw_any_ranges(fam_attention_job *job, fam_random *random)
     job->range_count = (int)draw(random, 1, 5);
     for (int r = 0; r < job->range_count; r++) {
         int64_t rows = draw(random, 0, 3) ? draw(random, 0, 300) : draw(random, 0, 20);
-        job->ranges[r] = (fam_key_range){.rows = rows, .lower = draw(random, -job->queries, rows),
-            .upper = draw(random, -job->queries / 2, rows + 10), .lower_moves = draw(random, 0, 1),
-            .upper_moves = draw(random, 0, 1)};
+        job->ranges[r] = (fam_key_range){.rows = rows,
+                                         .lower = draw(random, -job->queries, rows),
+                                         .upper = draw(random, -job->queries / 2, rows + 10),
+                                         .lower_moves = draw(random, 0, 1),
+                                         .upper_moves = draw(random, 0, 1)};
     }
 }
 
 static void draw_problem(problem *p, fam_dtype dtype, float q_size, fam_random *random)
 {
-    static const int64_t DIMS[] = {2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 30, 32, 40, 48, 64, 64, 66, 80, 96, 128, 130, 256};
+    static const int64_t DIMS[] = {2,  4,  6,  8,  10, 12, 14, 16, 18,  20,  30,
+                                   32, 40, 48, 64, 64, 66, 80, 96, 128, 130, 256};
     static const int64_t GROUPS[] = {1, 1, 2, 3, 3, 4, 5, 7, 8, 12};
     memset(p, 0, sizeof *p);
     p->dtype = dtype;
@@ -239,7 +249,8 @@ static void draw_problem(problem *p, fam_dtype dtype, float q_size, fam_random *
     expect_results(p);
 }
 
-/* ---- running a version --------------------------------------------------------------------------------------------- */
+/* ---- running a version ---------------------------------------------------------------------------------------------
+ */
 
 typedef struct runner {
     fam_memory memory;
@@ -354,7 +365,8 @@ static void check_random_problems(int count, float q_size, uint64_t seed)
     }
 }
 
-/* ---- cases ----------------------------------------------------------------------------------------------------------- */
+/* ---- cases
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static void versions_agree_with_double_precision(void **state)
 {
@@ -522,8 +534,7 @@ static void parts_of_the_keys_add_up(void **state)
                             value += pass ? exp2(part[0] - maximum) * part[2 + d] : 0;
                         }
                     double expected = p.expected[(query * p.shape.heads + kv_head * group + head) * dim + d];
-                    assert_true(fabs(value / sum - expected) <=
-                                (tolerance(p.dtype) + 4e-7 * p.score_max) * p.v_max);
+                    assert_true(fabs(value / sum - expected) <= (tolerance(p.dtype) + 4e-7 * p.score_max) * p.v_max);
                 }
             free(parts);
             free_problem(&p);

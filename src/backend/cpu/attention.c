@@ -1,5 +1,14 @@
 /*
  * backend/cpu/attention.c: which version of attention runs at which instruction set level.
+ *
+ * Measured on one thread of an Intel Xeon with AMX (two virtual cores, busy neighbours; bench_attention), GFLOP/s of
+ * visible keys in a prefill of 4,096 tokens, 9 query and 3 key/value heads of width 64 | 32 and 8 of width 128:
+ *   avx2        f32  98 |   89     avx2        bf16  93 |  93
+ *   avx512      f32 156 |  133     avx512      bf16 142 | 138
+ *   avx512bf16  bf16 101 | 102 (this processor takes pairs at a quarter of the rate of float32 instructions)
+ *   amx         bf16 630 to 750 | 760
+ * Decoding with 4,096 keys and more read keys and values at 7 to 9 GB/s in f32 and 5 to 7 GB/s in bf16; the machine's
+ * plain reads reached 6.8 to 9 GB/s.
  */
 #include "backend/cpu/attention.h"
 

@@ -10,8 +10,8 @@
 #include <float.h>
 #include <string.h>
 
-#include "base/float16.h"
 #include "backend/cpu/internal.h"
+#include "base/float16.h"
 
 #define FAM_LOG2_E 1.4426950408889634f
 

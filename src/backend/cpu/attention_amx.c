@@ -1,29 +1,29 @@
 /*
  * backend/cpu/attention_amx.c: attention in bfloat16 with AMX tiles (16 x 16 sums of 32 products).
  *
- * Scores come transposed, keys down and rows across: a tile of keys is then read in place, and the weights, as they lie after
- * softmax, are what the second product wants. Only the values must be transposed, once a tile for all rows of a call.
- * Weights are rounded to bfloat16, and their sum is that of the rounded ones.
+ * Scores come transposed, keys down and rows across: a tile of keys is then read in place, and the weights, as they lie
+ * after softmax, are what the second product wants. Only the values must be transposed, once a tile for all rows of a
+ * call. Weights are rounded to bfloat16, and their sum is that of the rounded ones.
  *
- * Tile products and vector arithmetic take turns, because on this family of processors they share a port: mixing the two
- * closely was slower (by a tenth) than one after the other. A unit of 128 keys keeps scores, weights, queries and sums in the
- * first-level cache.
+ * Tile products and vector arithmetic take turns, because on this family of processors they share a port: mixing the
+ * two closely was slower (by a tenth) than one after the other. With a unit of 128 keys and heads of 64, scores,
+ * weights, queries and sums stay in the first-level cache.
  */
 #include "backend/cpu/attention_vec512.h"
 
 #define PAIRS 1
 enum { GRAIN = 32 }; /* keys of one tile product */
 
-#include "backend/cpu/attention_rows.h"
 #include "backend/cpu/attention_pairs.h"
+#include "backend/cpu/attention_rows.h"
 
 enum {
     ROW_BYTES = BLOCK * 4, /* of s, o, p and packed queries: one key's, dimension's, pair's, word's row */
     CALL_ROWS_MAX = 192,
     TILE_KEYS_MAX = 512,
-    UNIT_KEYS = 128,       /* one unit of work: a block of rows by so many keys */
-    COPIED_KEYS = 64,      /* keys of a tile whose rows must be padded */
-    GROUP_BYTES = 64       /* one dimension of 32 keys' values, transposed */
+    UNIT_KEYS = 128,  /* one unit of work: a block of rows by so many keys */
+    COPIED_KEYS = 64, /* keys of a tile whose rows must be padded */
+    GROUP_BYTES = 64  /* one dimension of 32 keys' values, transposed */
 };
 
 typedef struct tile_config {
@@ -53,12 +53,17 @@ static tile_layout layout_of(const fam_attention_shape *shape, fam_dtype dtype)
     bool in_place = dims == shape->head_dim; /* then only the last keys of a tile are ever copied */
     (void)dtype;
     keys = !in_place ? COPIED_KEYS : keys > TILE_KEYS_MAX ? TILE_KEYS_MAX : keys;
-    return (tile_layout){.rows = rows(shape), .words = dims / 2, .dims = dims, .keys = keys, .score_keys = UNIT_KEYS,
+    return (tile_layout){.rows = rows(shape),
+                         .words = dims / 2,
+                         .dims = dims,
+                         .keys = keys,
+                         .score_keys = UNIT_KEYS,
                          .k_bytes = (size_t)((in_place ? GRAIN : keys) * dims) * sizeof(uint16_t),
                          .v_bytes = (size_t)(keys * dims) * sizeof(uint16_t)};
 }
 
-/* ---- a tile of keys and values ---------------------------------------------------------------------------------------- */
+/* ---- a tile of keys and values
+ * ---------------------------------------------------------------------------------------- */
 
 /* Keys with whole tile rows are read in place, but for those at the end that do not fill a tile; these are copied, with
  * zeros around them. */
@@ -89,7 +94,8 @@ static uint8_t *values_at(const rows_call *call, int64_t key)
     return (uint8_t *)call->v_room + key / GRAIN * call->layout.dims * GROUP_BYTES;
 }
 
-/* 32 keys (those from n on are zero) by 32 dimensions of values, transposed: out row d holds dimension d of the keys. */
+/* 32 keys (those from n on are zero) by 32 dimensions of values, transposed: out row d holds dimension d of the keys.
+ */
 static void transpose_values(uint8_t *out, const uint16_t *v, int64_t dim, int64_t n, __mmask32 columns)
 {
     vec low[LANES], high[LANES];
@@ -116,12 +122,13 @@ static void tile_prepare(rows_call *call, const uint8_t *k, const uint8_t *v, in
     for (int64_t key = 0; key < n; key += GRAIN)
         for (int64_t dim = 0; dim < call->layout.dims; dim += 32) {
             __mmask32 columns = call->dim - dim < 32 ? (__mmask32)((1u << (call->dim - dim)) - 1) : 0xffffffff;
-            transpose_values(values_at(call, key) + dim * GROUP_BYTES, values + key * call->dim + dim, call->dim, n - key,
-                             columns);
+            transpose_values(values_at(call, key) + dim * GROUP_BYTES, values + key * call->dim + dim, call->dim,
+                             n - key, columns);
         }
 }
 
-/* ---- products --------------------------------------------------------------------------------------------------------- */
+/* ---- products
+ * --------------------------------------------------------------------------------------------------------- */
 
 /* A block of rows by UNIT_KEYS keys or fewer, from key `offset` of the tile; the view's keys count from there. */
 typedef struct unit {
@@ -208,12 +215,14 @@ static void tile_attend(const rows_call *call, const fam_key_range *range, int64
     for (int64_t block = 0; block < blocks; block++)
         for (int64_t offset = 0; offset < n; offset += UNIT_KEYS) {
             unit u = {.offset = offset};
-            if (block_sees(call, block, range, first + offset, n - offset < UNIT_KEYS ? n - offset : UNIT_KEYS, &u.view))
+            if (block_sees(call, block, range, first + offset, n - offset < UNIT_KEYS ? n - offset : UNIT_KEYS,
+                           &u.view))
                 attend_unit(call, &u, range, first);
         }
 }
 
-/* ---- the kernel ------------------------------------------------------------------------------------------------------- */
+/* ---- the kernel
+ * ------------------------------------------------------------------------------------------------------- */
 
 static size_t scratch_bytes(const fam_attention_shape *shape)
 {
@@ -226,7 +235,7 @@ static void run(const fam_attention_job *job, const fam_attention_shape *shape, 
                 int64_t row_end, void *scratch)
 {
     /* gcc 12 believes that _tile_loadconfig reads 8 bytes. */
-    __asm__ volatile("" ::"r"(&EIGHT_FULL_TILES) : "memory");
+    __asm__ volatile("" : : "r"(&EIGHT_FULL_TILES) : "memory");
     _tile_loadconfig(&EIGHT_FULL_TILES);
     attend_rows(job, shape, kv_head, row_begin, row_end, scratch, FAM_DTYPE_BF16);
     _tile_release();

@@ -6,10 +6,10 @@
 
 #define PAIRS 0
 enum {
-    GRAIN = 1,       /* keys that a product takes together */
+    GRAIN = 1,        /* keys that a product takes together */
     SPREAD_KEYS = 12, /* times 2 vectors of rows: accumulators of scores in registers */
     SPREAD_DIMS = 12, /* the same of values */
-    VALUE_VECS = 4   /* times 4 heads: accumulators of values in decoding */
+    VALUE_VECS = 4    /* times 4 heads: accumulators of values in decoding */
 };
 
 #include "backend/cpu/attention_rows.h"
@@ -19,8 +19,8 @@ static inline vec vec_mac(vec a, vec b, vec sum)
     return vec_fma(a, b, sum);
 }
 
-#include "backend/cpu/attention_mac.h"
 #include "backend/cpu/attention_decode.h"
+#include "backend/cpu/attention_mac.h"
 
 static inline vec load_words(const uint8_t *row, int64_t word, fam_dtype dtype)
 {
@@ -42,13 +42,13 @@ static size_t scratch_bytes(const fam_attention_shape *shape, fam_dtype dtype)
 }
 
 static void run_f32(const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head, int64_t row_begin,
-             int64_t row_end, void *scratch)
+                    int64_t row_end, void *scratch)
 {
     attend_rows(job, shape, kv_head, row_begin, row_end, scratch, FAM_DTYPE_F32);
 }
 
 static void partial_f32(float *out, const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head,
-                 int64_t query, int64_t key_begin, int64_t key_end, void *scratch)
+                        int64_t query, int64_t key_begin, int64_t key_end, void *scratch)
 {
     attend_one(out, job, shape, kv_head, query, key_begin, key_end, scratch, FAM_DTYPE_F32);
 }
@@ -59,13 +59,13 @@ static size_t scratch_bytes_f32(const fam_attention_shape *shape)
 }
 
 static void run_bf16(const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head, int64_t row_begin,
-             int64_t row_end, void *scratch)
+                     int64_t row_end, void *scratch)
 {
     attend_rows(job, shape, kv_head, row_begin, row_end, scratch, FAM_DTYPE_BF16);
 }
 
 static void partial_bf16(float *out, const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head,
-                 int64_t query, int64_t key_begin, int64_t key_end, void *scratch)
+                         int64_t query, int64_t key_begin, int64_t key_end, void *scratch)
 {
     attend_one(out, job, shape, kv_head, query, key_begin, key_end, scratch, FAM_DTYPE_BF16);
 }

@@ -1,28 +1,24 @@
 /*
  * backend/cpu/attention_avx512bf16.c: attention in bfloat16 with AVX512-BF16: products of pairs summed in float32.
  *
- * Keys are read in place; values are interleaved by pairs of keys once a tile for all rows of a call. Weights are rounded
- * to bfloat16, and their sum is that of the rounded ones, so that the rounding does not shift the result.
+ * Keys are read in place; values are interleaved by pairs of keys once a tile for all rows of a call. Weights are
+ * rounded to bfloat16, and their sum is that of the rounded ones, so that the rounding does not shift the result.
  */
 #include "backend/cpu/attention_vec512.h"
 
 #define PAIRS 1
-enum {
-    GRAIN = 2,
-    SPREAD_KEYS = 12,
-    SPREAD_DIMS = 12
-};
+enum { GRAIN = 2, SPREAD_KEYS = 12, SPREAD_DIMS = 12 };
 
-#include "backend/cpu/attention_rows.h"
 #include "backend/cpu/attention_pairs.h"
+#include "backend/cpu/attention_rows.h"
 
 static inline vec vec_mac(vec a, vec b, vec sum)
 {
     return dot_pairs(a, b, sum);
 }
 
-#include "backend/cpu/attention_mac.h"
 #include "backend/cpu/attention_decode.h"
+#include "backend/cpu/attention_mac.h"
 
 static void tile_prepare(rows_call *call, const uint8_t *k, const uint8_t *v, int64_t n)
 {
@@ -40,7 +36,8 @@ static void tile_prepare(rows_call *call, const uint8_t *k, const uint8_t *v, in
         }
 }
 
-/* ---- one query ------------------------------------------------------------------------------------------------------- */
+/* ---- one query
+ * ------------------------------------------------------------------------------------------------------- */
 
 static inline vec load_words(const uint8_t *row, int64_t word, fam_dtype dtype)
 {
@@ -59,8 +56,8 @@ static inline void interleave_rows(const uint8_t *even, const uint8_t *odd, vec 
 
 /* Dimensions [dim, dim + 32 * halves) for `heads` heads; the weights are pairs of keys by now. */
 static inline __attribute__((always_inline)) void values_of(const decode_call *call, int64_t head, int64_t dim,
-                                                            const uint8_t *v, int64_t stride, int64_t n, const int heads,
-                                                            const int halves)
+                                                            const uint8_t *v, int64_t stride, int64_t n,
+                                                            const int heads, const int halves)
 {
     vec sum[4][4];
     const float *pairs = call->s + head * (DECODE_KEYS + DECODE_PAD);
@@ -70,6 +67,10 @@ static inline __attribute__((always_inline)) void values_of(const decode_call *c
             sum[h][i] = vec_load(call->o + (head + h) * call->out_dims + dim + i * LANES);
     for (int64_t j = 0; j < n; j += 2, v += 2 * stride) {
         vec value[4];
+        for (int i = 0; i < halves; i++) {
+            _mm_prefetch((const char *)v + AHEAD_BYTES + i * 64, _MM_HINT_T0);
+            _mm_prefetch((const char *)v + AHEAD_BYTES + stride + i * 64, _MM_HINT_T0);
+        }
         for (int i = 0; i < halves; i++)
             interleave_rows(v + i * 64, j + 1 < n ? v + stride + i * 64 : NULL, &value[2 * i], &value[2 * i + 1]);
         for (int h = 0; h < heads; h++) {
@@ -83,9 +84,8 @@ static inline __attribute__((always_inline)) void values_of(const decode_call *c
             vec_store(call->o + (head + h) * call->out_dims + dim + i * LANES, sum[h][i]);
 }
 
-static inline __attribute__((always_inline)) void values_of_heads(const decode_call *call, int64_t head,
-                                                                  const uint8_t *v, int64_t stride, int64_t n,
-                                                                  const int heads)
+static inline __attribute__((always_inline)) void
+values_of_heads(const decode_call *call, int64_t head, const uint8_t *v, int64_t stride, int64_t n, const int heads)
 {
     int64_t dim = 0;
     for (; dim + 64 <= call->out_dims; dim += 64)
@@ -127,7 +127,8 @@ static void values_out(const decode_call *call, int64_t head, float *out)
     }
 }
 
-/* ---- the kernel ------------------------------------------------------------------------------------------------------ */
+/* ---- the kernel
+ * ------------------------------------------------------------------------------------------------------ */
 
 static int64_t rows(const fam_attention_shape *shape)
 {
@@ -154,4 +155,4 @@ void fam_cpu_attention_partial_bf16(float *out, const fam_attention_job *job, co
 }
 
 const fam_cpu_attention_kernel fam_cpu_attention_bf16_avx512bf16 = {run, rows, scratch_bytes,
-                                                                   fam_cpu_attention_partial_bf16};
+                                                                    fam_cpu_attention_partial_bf16};

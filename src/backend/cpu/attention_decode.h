@@ -1,9 +1,9 @@
 /*
  * backend/cpu/attention_decode.h: attention of one query over a part of its keys (decoding) for all vector versions.
  *
- * Here dimensions lie in the lanes. Each row of keys and values is read once for up to HEADS_MAX heads; a tile is small enough
- * to stay in the first-level cache while the heads take turns. The including file defines vec_mac(a, b, sum) on words,
- * load_words (LANES words of a row), with PAIRS also values_add and values_out; PAIRS as in attention_rows.h.
+ * Here dimensions lie in the lanes. Each row of keys and values is read once for up to HEADS_MAX heads; a tile is small
+ * enough to stay in the first-level cache while the heads take turns. The including file defines vec_mac(a, b, sum) on
+ * words, load_words (LANES words of a row), with PAIRS also values_add and values_out; PAIRS as in attention_rows.h.
  */
 #ifndef FAM_BACKEND_CPU_ATTENTION_DECODE_H
 #define FAM_BACKEND_CPU_ATTENTION_DECODE_H
@@ -12,7 +12,8 @@ enum {
     HEADS_MAX = 16,   /* heads of a group that share one walk over the keys */
     DECODE_KEYS = 64, /* most keys of a tile */
     DECODE_PAD = 16,  /* scores behind a tile that may be written */
-    PADDED_TILE_BYTES = 64 * 1024
+    PADDED_TILE_BYTES = 64 * 1024,
+    AHEAD_BYTES = 4096
 };
 
 typedef struct decode_call {
@@ -61,7 +62,16 @@ static size_t carve_decode(decode_call *call, const fam_attention_shape *shape, 
     return used;
 }
 
-/* ---- scores ---------------------------------------------------------------------------------------------------------- */
+/* ---- scores
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* Asks for the memory that the stream of rows reaches soon: the processor's own prefetching starts anew with each tile.
+ */
+static inline void fetch_ahead(const uint8_t *row, int64_t bytes)
+{
+    for (int64_t i = 0; i < bytes; i += 64)
+        _mm_prefetch((const char *)row + AHEAD_BYTES + i, _MM_HINT_T0);
+}
 
 /* LANES words of a row of keys. */
 static inline vec load_words(const uint8_t *row, int64_t word, fam_dtype dtype);
@@ -77,8 +87,10 @@ static inline __attribute__((always_inline)) void score_some(const decode_call *
     const uint8_t *row[LANES];
     for (int i = 0; i < LANES; i++)
         sum[i] = vec_set(0);
-    for (int j = 0; j < keys; j++)
+    for (int j = 0; j < keys; j++) {
         row[j] = k + (j < n ? j : n - 1) * stride;
+        fetch_ahead(row[j], stride);
+    }
     for (int64_t word = 0; word < call->words; word += LANES) {
         vec q[4];
         for (int h = 0; h < heads; h++)
@@ -118,7 +130,8 @@ static inline __attribute__((always_inline)) void score_tile(const decode_call *
         score_heads(call, head, k, stride, n, 1, dtype);
 }
 
-/* ---- softmax --------------------------------------------------------------------------------------------------------- */
+/* ---- softmax
+ * --------------------------------------------------------------------------------------------------------- */
 
 static float greatest_lane(vec a)
 {
@@ -172,7 +185,8 @@ static void weigh_head(const decode_call *call, int64_t head, int64_t n)
     call->sum[head] += sum_of_lanes(total);
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------------------- */
+/* ---- values
+ * ---------------------------------------------------------------------------------------------------------- */
 
 /* o += weights times values of n keys. */
 static void values_add(const decode_call *call, const uint8_t *v, int64_t stride, int64_t n);
@@ -181,8 +195,8 @@ static void values_out(const decode_call *call, int64_t head, float *out);
 
 #if !PAIRS
 static inline __attribute__((always_inline)) void values_of(const decode_call *call, int64_t head, int64_t dim,
-                                                            const uint8_t *v, int64_t stride, int64_t n, const int heads,
-                                                            const int vecs, const fam_dtype dtype)
+                                                            const uint8_t *v, int64_t stride, int64_t n,
+                                                            const int heads, const int vecs, const fam_dtype dtype)
 {
     vec sum[4][VALUE_VECS];
     const float *s = call->s + head * (DECODE_KEYS + DECODE_PAD);
@@ -191,6 +205,7 @@ static inline __attribute__((always_inline)) void values_of(const decode_call *c
             sum[h][i] = vec_load(call->o + (head + h) * call->out_dims + dim + i * LANES);
     for (int64_t j = 0; j < n; j++, v += stride) {
         vec value[VALUE_VECS];
+        _mm_prefetch((const char *)v + AHEAD_BYTES + dim * (dtype == FAM_DTYPE_F32 ? 4 : 2), _MM_HINT_T0);
         for (int i = 0; i < vecs; i++)
             value[i] = load_words(v, dim + i * LANES, dtype);
         for (int h = 0; h < heads; h++) {
@@ -215,8 +230,8 @@ static inline __attribute__((always_inline)) void values_of_heads(const decode_c
         values_of(call, head, dim, v, stride, n, heads, 1, dtype);
 }
 
-static inline __attribute__((always_inline)) void values_typed(const decode_call *call, const uint8_t *v, int64_t stride,
-                                                               int64_t n, const fam_dtype dtype)
+static inline __attribute__((always_inline)) void values_typed(const decode_call *call, const uint8_t *v,
+                                                               int64_t stride, int64_t n, const fam_dtype dtype)
 {
     int64_t head = 0;
     for (; call->heads - head >= 4 && call->heads - head != 6; head += 4)
@@ -241,7 +256,8 @@ static void values_out(const decode_call *call, int64_t head, float *out)
 }
 #endif
 
-/* ---- the loop -------------------------------------------------------------------------------------------------------- */
+/* ---- the loop
+ * -------------------------------------------------------------------------------------------------------- */
 
 static const uint8_t *pad_rows(const decode_call *call, uint8_t *room, const uint8_t *rows, int64_t n)
 {

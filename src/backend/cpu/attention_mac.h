@@ -2,7 +2,8 @@
  * backend/cpu/attention_mac.h: the products of attention_rows.h on vectors: keys and values spread from memory, rows in
  * lanes, accumulators in registers.
  *
- * The including file defines SPREAD_KEYS (keys whose scores are summed at once) and vec_mac(a, b, sum), which takes words.
+ * The including file defines SPREAD_KEYS (keys whose scores are summed at once) and vec_mac(a, b, sum), which takes
+ * words.
  */
 #ifndef FAM_BACKEND_CPU_ATTENTION_MAC_H
 #define FAM_BACKEND_CPU_ATTENTION_MAC_H
@@ -24,8 +25,8 @@ static int64_t call_rows(int64_t dim)
 static tile_layout layout_of(const fam_attention_shape *shape, fam_dtype dtype)
 {
     int64_t dim = shape->head_dim, keys = tile_keys(dim);
-    tile_layout layout = {.rows = call_rows(dim), .words = PAIRS ? dim / 2 : dim, .dims = dim,
-                          .keys = keys, .score_keys = keys};
+    tile_layout layout = {
+        .rows = call_rows(dim), .words = PAIRS ? dim / 2 : dim, .dims = dim, .keys = keys, .score_keys = keys};
     size_t tile = (size_t)(keys * dim) * sizeof(float);
     if (PAIRS)
         layout.v_bytes = tile / 2;

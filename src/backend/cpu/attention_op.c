@@ -1,5 +1,6 @@
 /*
- * backend/cpu/attention_op.c: attention as an operator: cuts the jobs of a call into items and shares them out to the pool.
+ * backend/cpu/attention_op.c: attention as an operator: cuts the jobs of a call into items and shares them out to the
+ * pool.
  *
  * Jobs of many queries are cut into tiles of rows (prefill); a job of one query is cut into parts of its keys, whose
  * results are then merged in order (decoding). How work is cut depends on the shapes alone, never on the number of
@@ -65,7 +66,8 @@ static double job_work(const fam_attention_job *job, const fam_attention_shape *
            (double)shape->head_dim;
 }
 
-static void run_items(const fam_cpu_attention_call *call, fam_pool_body *body, void *context, int64_t items, double work)
+static void run_items(const fam_cpu_attention_call *call, fam_pool_body *body, void *context, int64_t items,
+                      double work)
 {
     if (work < INLINE_WORK || items == 1)
         body(context, 0, items, 0);
@@ -73,7 +75,8 @@ static void run_items(const fam_cpu_attention_call *call, fam_pool_body *body, v
         fam_pool_run(call->pool, body, context, items, 1);
 }
 
-/* ---- many queries: tiles of rows ---------------------------------------------------------------------------------- */
+/* ---- many queries: tiles of rows ----------------------------------------------------------------------------------
+ */
 
 static int64_t tiles_of(const fam_attention_job *job, const fam_attention_shape *shape, int64_t tile)
 {
@@ -90,7 +93,8 @@ static void run_tiles(void *context, int64_t begin, int64_t end, int thread)
         const fam_attention_job *job = work->jobs;
         while (item >= tiles_of(job, work->shape, work->tile) * kv_heads)
             item -= tiles_of(job++, work->shape, work->tile) * kv_heads;
-        int64_t tiles = tiles_of(job, work->shape, work->tile), row = item % tiles * work->tile, rows = job->queries * group;
+        int64_t tiles = tiles_of(job, work->shape, work->tile), row = item % tiles * work->tile,
+                rows = job->queries * group;
         work->call->kernel->run(job, work->shape, item / tiles, row, row + work->tile < rows ? row + work->tile : rows,
                                 scratch_of(work->call, thread));
     }
@@ -117,7 +121,8 @@ static void attend_tiles(const fam_cpu_attention_call *call, const fam_attention
     run_items(call, run_tiles, &work, work.items, multiplications);
 }
 
-/* ---- one query: parts of the keys ---------------------------------------------------------------------------------- */
+/* ---- one query: parts of the keys ----------------------------------------------------------------------------------
+ */
 
 static int64_t parts_of(const fam_attention_job *job, int64_t parts_max)
 {

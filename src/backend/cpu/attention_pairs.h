@@ -1,5 +1,6 @@
 /*
- * backend/cpu/attention_pairs.h: weights as pairs of bfloat16 for products that take two keys at once (AVX512-BF16, AMX).
+ * backend/cpu/attention_pairs.h: weights as pairs of bfloat16 for products that take two keys at once (AVX512-BF16,
+ * AMX).
  */
 #ifndef FAM_BACKEND_CPU_ATTENTION_PAIRS_H
 #define FAM_BACKEND_CPU_ATTENTION_PAIRS_H

@@ -1,7 +1,8 @@
 /*
  * backend/cpu/attention_portable.c: attention in plain C, one row at a time: the reference of the faster versions.
  *
- * Online softmax over tiles of KEYS keys, products and statistics in float32; nothing is rounded to bfloat16 but the result.
+ * Online softmax over tiles of KEYS keys, products and statistics in float32; nothing is rounded to bfloat16 but the
+ * result.
  */
 #include <math.h>
 #include <string.h>
@@ -28,7 +29,8 @@ static void add_tile(row_state *row, const fam_key_range *range, fam_key_span sp
     for (int64_t key = span.begin; key < span.end; key++) {
         float dot = 0;
         for (int64_t i = 0; i < dim; i++)
-            dot += element(q, q_offset + i, dtype) * element(range->k, head * range->head_stride + key * dim + i, dtype);
+            dot +=
+                element(q, q_offset + i, dtype) * element(range->k, head * range->head_stride + key * dim + i, dtype);
         exponent[key - span.begin] = dot * (shape->scale * FAM_LOG2_E);
         maximum = fmaxf(maximum, exponent[key - span.begin]);
     }

@@ -1,10 +1,10 @@
 /*
  * backend/cpu/attention_rows.h: attention of many rows (prefill) for all vector versions: everything but the products.
  *
- * Rows (query and head) lie in the lanes of vectors, keys and dimensions go down: queries are packed transposed, scores come
- * as [key][row], so softmax needs no sums across lanes, and keys are read in place, spread from memory. A file includes
- * the vector operations, says whether its products take pairs of bfloat16 (PAIRS), includes this, and defines layout_of,
- * tile_prepare and tile_attend; attention_mac.h has them for machines without matrix tiles.
+ * Rows (query and head) lie in the lanes of vectors, keys and dimensions go down: queries are packed transposed, scores
+ * come as [key][row], so softmax needs no sums across lanes, and keys are read in place, spread from memory. A file
+ * includes the vector operations, says whether its products take pairs of bfloat16 (PAIRS), includes this, and defines
+ * layout_of, tile_prepare and tile_attend; attention_mac.h has them for machines without matrix tiles.
  *
  * A "word" is 32 bits: a float, or a pair of bfloat16 that a product takes together.
  */
@@ -13,16 +13,16 @@
 
 enum { VECS = 2, BLOCK = VECS * LANES }; /* rows that are worked on together */
 
-/* The maxima are raised, and all that was summed is brought to them, only when a score lies this far above (exponents of
- * two): weights then stay below 2^8, and with tile after tile of higher scores little work is lost. */
+/* The maxima are raised, and all that was summed is brought to them, only when a score lies this far above (exponents
+ * of two): weights then stay below 2^8, and with tile after tile of higher scores little work is lost. */
 static const float MAXIMUM_SLACK = 8;
 
 typedef struct tile_layout {
-    int64_t rows;  /* rows of a call, a multiple of BLOCK */
-    int64_t words; /* of a packed query */
-    int64_t dims;  /* of o: D and what the products add to it */
-    int64_t keys;  /* of a tile, a multiple of GRAIN */
-    int64_t score_keys; /* of s and p */
+    int64_t rows;            /* rows of a call, a multiple of BLOCK */
+    int64_t words;           /* of a packed query */
+    int64_t dims;            /* of o: D and what the products add to it */
+    int64_t keys;            /* of a tile, a multiple of GRAIN */
+    int64_t score_keys;      /* of s and p */
     size_t k_bytes, v_bytes; /* room for one tile prepared */
 } tile_layout;
 
@@ -43,12 +43,12 @@ typedef struct rows_call {
     void *k_room, *v_room;
     /* the tile, as tile_prepare left it */
     const uint8_t *k, *v;
-    int64_t k_copied; /* AMX: keys from here on lie in k_room */
+    int64_t k_copied;           /* AMX: keys from here on lie in k_room */
     int64_t k_stride, v_stride; /* bytes from key to key (of v with PAIRS: from pair to pair) */
 } rows_call;
 
-/* What one block of rows sees of a tile: keys [from, to), `from` a multiple of GRAIN. Some rows may not see some of them
- * (masked). padded: `to` as a multiple of GRAIN. */
+/* What one block of rows sees of a tile: keys [from, to), `from` a multiple of GRAIN. Some rows may not see some of
+ * them (masked). padded: `to` as a multiple of GRAIN. */
 typedef struct block_view {
     int64_t block, from, to, padded;
     bool masked;
@@ -60,7 +60,8 @@ static void tile_prepare(rows_call *call, const uint8_t *k, const uint8_t *v, in
 /* Attends all blocks of rows to the tile of n keys that begins at key `first` of the range. */
 static void tile_attend(const rows_call *call, const fam_key_range *range, int64_t first, int64_t n, int64_t blocks);
 
-/* ---- scratch -------------------------------------------------------------------------------------------------------- */
+/* ---- scratch --------------------------------------------------------------------------------------------------------
+ */
 
 static size_t carve_call(rows_call *call, uint8_t *scratch)
 {
@@ -83,7 +84,8 @@ static size_t rows_scratch_bytes(const fam_attention_shape *shape, fam_dtype dty
     return carve_call(&call, NULL);
 }
 
-/* ---- queries in ------------------------------------------------------------------------------------------------------ */
+/* ---- queries in
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* Where LANES rows from `row` on begin in the queries or results, as far as there are rows; returns how many. */
 static int row_offsets(const rows_call *call, int64_t stride, int64_t row, int64_t offsets[LANES])
@@ -151,7 +153,8 @@ static void start_rows(const rows_call *call, int64_t blocks)
     memset(call->o, 0, (size_t)(blocks * BLOCK * call->layout.dims) * sizeof(float));
 }
 
-/* ---- results out ----------------------------------------------------------------------------------------------------- */
+/* ---- results out
+ * ----------------------------------------------------------------------------------------------------- */
 
 static inline void store_result(const rows_call *call, int64_t at, int64_t dim, vec values)
 {
@@ -197,7 +200,8 @@ static void finish_rows(const rows_call *call, int64_t blocks)
                      vec_load(call->sum + lanes * LANES), call->row_begin + lanes * LANES);
 }
 
-/* ---- softmax --------------------------------------------------------------------------------------------------------- */
+/* ---- softmax
+ * --------------------------------------------------------------------------------------------------------- */
 
 static bool block_sees(const rows_call *call, int64_t block, const fam_key_range *range, int64_t first, int64_t n,
                        block_view *view)
@@ -215,7 +219,8 @@ static bool block_sees(const rows_call *call, int64_t block, const fam_key_range
 }
 
 /* Scores of keys that a row does not see become -infinity. first: the tile's first key in the range. */
-static void hide_keys(const rows_call *call, const block_view *view, const fam_key_range *range, int64_t first, float *s)
+static void hide_keys(const rows_call *call, const block_view *view, const fam_key_range *range, int64_t first,
+                      float *s)
 {
     int64_t group = call->shape->heads / call->shape->kv_heads;
     int32_t lower[BLOCK], upper[BLOCK];
@@ -238,7 +243,8 @@ static inline vec weight_of(vec score, vec scale, vec maximum)
     return PAIRS ? vec_exp2_rough(exponent) : vec_exp2(exponent);
 }
 
-/* The greatest of keys [from, to) in each lane; s is the lanes' column. Four chains, so as not to wait for each other. */
+/* The greatest of keys [from, to) in each lane; s is the lanes' column. Four chains, so as not to wait for each other.
+ */
 static vec greatest_score(const float *s, int64_t from, int64_t to)
 {
     vec a = vec_load(s + from * BLOCK), b = a, c = a, d = a;
@@ -336,7 +342,8 @@ static void weigh(const rows_call *call, int64_t block, float *s, int64_t from, 
 }
 #endif
 
-/* ---- the loop -------------------------------------------------------------------------------------------------------- */
+/* ---- the loop
+ * -------------------------------------------------------------------------------------------------------- */
 
 static void attend_range(rows_call *call, const fam_key_range *range, int64_t blocks)
 {
@@ -355,8 +362,14 @@ static void attend_range(rows_call *call, const fam_key_range *range, int64_t bl
 static void attend_rows(const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head,
                         int64_t row_begin, int64_t row_end, void *scratch, fam_dtype dtype)
 {
-    rows_call call = {.job = job, .shape = shape, .kv_head = kv_head, .row_begin = row_begin, .row_end = row_end,
-                      .dim = shape->head_dim, .layout = layout_of(shape, dtype), .dtype = dtype,
+    rows_call call = {.job = job,
+                      .shape = shape,
+                      .kv_head = kv_head,
+                      .row_begin = row_begin,
+                      .row_end = row_end,
+                      .dim = shape->head_dim,
+                      .layout = layout_of(shape, dtype),
+                      .dtype = dtype,
                       .exponent_scale = shape->scale * FAM_LOG2_E};
     int64_t blocks = (row_end - row_begin + BLOCK - 1) / BLOCK;
     carve_call(&call, scratch);

@@ -76,7 +76,8 @@ static inline vec vec_hide(vec s, const int32_t *lower, const int32_t *upper, in
     __m256i k = _mm256_set1_epi32(key);
     __m256i before = _mm256_cmpgt_epi32(_mm256_loadu_si256((const void *)lower), k);
     __m256i within = _mm256_cmpgt_epi32(_mm256_loadu_si256((const void *)upper), k);
-    return _mm256_blendv_ps(_mm256_set1_ps(-__builtin_inff()), s, _mm256_castsi256_ps(_mm256_andnot_si256(before, within)));
+    return _mm256_blendv_ps(_mm256_set1_ps(-__builtin_inff()), s,
+                            _mm256_castsi256_ps(_mm256_andnot_si256(before, within)));
 }
 
 /* Below 2^-126 the result is 0. */
@@ -153,7 +154,8 @@ static inline vec vec_sums(const vec r[LANES])
         __m256d p = _mm256_castps_pd(x), q = _mm256_castps_pd(y);
         quad[i] = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(p, q)), _mm256_castpd_ps(_mm256_unpackhi_pd(p, q)));
     }
-    return _mm256_add_ps(_mm256_permute2f128_ps(quad[0], quad[1], 0x20), _mm256_permute2f128_ps(quad[0], quad[1], 0x31));
+    return _mm256_add_ps(_mm256_permute2f128_ps(quad[0], quad[1], 0x20),
+                         _mm256_permute2f128_ps(quad[0], quad[1], 0x31));
 }
 
 #endif

@@ -139,7 +139,8 @@ static inline void vec_transpose(vec r[LANES])
     /* r[4i + c] now holds columns c, 4+c, 8+c, 12+c of rows 4i .. 4i+3, 128 bits each. */
     for (int c = 0; c < 4; c++) {
         vec low = _mm512_shuffle_f32x4(r[c], r[4 + c], 0x88), high = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0x88);
-        vec low_odd = _mm512_shuffle_f32x4(r[c], r[4 + c], 0xdd), high_odd = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0xdd);
+        vec low_odd = _mm512_shuffle_f32x4(r[c], r[4 + c], 0xdd),
+            high_odd = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0xdd);
         t[c] = _mm512_shuffle_f32x4(low, high, 0x88);
         t[8 + c] = _mm512_shuffle_f32x4(low, high, 0xdd);
         t[4 + c] = _mm512_shuffle_f32x4(low_odd, high_odd, 0x88);
