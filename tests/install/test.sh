@@ -137,6 +137,19 @@ JSON
     reader_says 2 '--mode bswa' "$padded" "$work/settings"
 }
 
+# The C interface of oneDNN 3 is another one: configuring says so, instead of a thousand errors of the compiler.
+another_onednn_is_refused() {
+    local said version
+    for version in '3 1' '2 5'; do
+        mkdir -p "$work/onednn"
+        touch "$work/onednn/dnnl.h"
+        printf '#define DNNL_VERSION_MAJOR %s\n#define DNNL_VERSION_MINOR %s\n' $version >"$work/onednn/dnnl_version.h"
+        rm -rf "$work/onednn-build"
+        said=$(cmake -S . -B "$work/onednn-build" -DDNNL_INCLUDE_DIR="$work/onednn" 2>&1) && { echo "$said"; return 1; }
+        case $said in *"found version ${version/ /.}"*) ;; *) echo "$said"; return 1 ;; esac
+    done
+}
+
 # Each by itself, as the first include, in both languages.
 headers_stand_alone() {
     local header
@@ -175,6 +188,7 @@ else
     skipped=$((skipped + 1))
 fi
 check readme_example_tells_errors
+check another_onednn_is_refused
 check headers_stand_alone
 check moved_prefix_still_works
 

@@ -1,6 +1,7 @@
 /*
- * Generating with a tokenizer: ids that pad the vocabulary, stopping and going on, penalties over tokens that the caller
- * draws himself, and a reset. The model is the tiny one of tests/support with a tokenizer of seven tokens for its ten rows.
+ * Generating with a tokenizer: ids that pad the vocabulary, stopping and going on, penalties over tokens that the
+ * caller draws himself, and a reset. The model is the tiny one of tests/support with a tokenizer of seven tokens for
+ * its ten rows.
  */
 #include <math.h>
 #include <stdio.h>
@@ -106,7 +107,8 @@ static fam_sampling sampling_of(double temperature)
     return sampling;
 }
 
-/* ---- ids without a token --------------------------------------------------------------------------------------------- */
+/* ---- ids without a token
+ * --------------------------------------------------------------------------------------------- */
 
 static void padding_is_never_drawn_with(fixture *f, const fam_sampling *sampling, int64_t draws)
 {
@@ -185,7 +187,8 @@ static void padding_of_the_vocabulary_is_never_drawn(void **state)
     fixture_close(&f);
 }
 
-/* ---- stopping and going on --------------------------------------------------------------------------------------------- */
+/* ---- stopping and going on
+ * --------------------------------------------------------------------------------------------- */
 
 enum { LONG = 120 };
 
@@ -217,8 +220,8 @@ static void assert_text_is_of_ids(const listener *l)
     assert_memory_equal(l->text, want, length);
 }
 
-/* Cancelled after any number of tokens: their text is given to the last byte, though a stop string might have begun or a
- * character not have ended; and what comes then is what would have come. */
+/* Cancelled after any number of tokens: their text is given to the last byte, though a stop string might have begun or
+ * a character not have ended; and what comes then is what would have come. */
 static void cancelled_text_goes_on_as_if_it_had_not_been(void **state)
 {
     (void)state;
@@ -242,7 +245,8 @@ static void cancelled_text_goes_on_as_if_it_had_not_been(void **state)
         open_session(&f, &session);
         run_ok(fam_session_set_sampling(session, &sampling, error));
         *f.listener = (listener){.cancel_after = -1};
-        run_refused(generate(&f, session, LONG, stop, 4, after, &result, error), FAM_STATUS_CANCELLED, "cancelled after");
+        run_refused(generate(&f, session, LONG, stop, 4, after, &result, error), FAM_STATUS_CANCELLED,
+                    "cancelled after");
         assert_int_equal(result.reason, FAM_STOP_FAILURE);
         assert_int_equal(result.tokens, after);
         assert_int_equal(f.listener->count, after);
@@ -292,7 +296,8 @@ static void a_full_context_draws_nothing(void **state)
     fixture_close(&f);
 }
 
-/* ---- drawing by hand ----------------------------------------------------------------------------------------------------- */
+/* ---- drawing by hand
+ * ----------------------------------------------------------------------------------------------------- */
 
 static void draw_by_hand(fam_session *session, int32_t *ids, size_t count, bool accepted)
 {
@@ -340,7 +345,8 @@ static void accepted_tokens_are_generated_ones(void **state)
         }
 }
 
-/* ---- a reset ------------------------------------------------------------------------------------------------------------- */
+/* ---- a reset
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static void a_reset_drops_the_note_and_reseeds(void **state)
 {

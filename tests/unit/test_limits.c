@@ -1,6 +1,7 @@
 /*
- * The edges of what is accepted: settings whose sizes no machine has, heads wider than the kernels', options of programs
- * built against another header, positions at their limit. All of it comes from small files and options of the caller.
+ * The edges of what is accepted: settings whose sizes no machine has, heads wider than the kernels', options of
+ * programs built against another header, positions at their limit. All of it comes from small files and options of the
+ * caller.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,8 @@
 #include "session_bytes.h"
 #include "tiny_model.h"
 
-/* ---- a model of one head whose width is given ---------------------------------------------------------------------- */
+/* ---- a model of one head whose width is given ----------------------------------------------------------------------
+ */
 
 enum { LAYERS = 2, HIDDEN = 2, FAM_ROWS = 2 };
 
@@ -27,8 +29,9 @@ static void add(tiny_list *list, const float *data, const char *name, int64_t ro
 /* `more` goes into config.json. A prompt is there, too. */
 static void write_model(const char *directory, int64_t head_dim, const char *more)
 {
-    static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                          "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                          "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                          "mlp.down_proj"};
     tiny_list *list = malloc(sizeof *list);
     float *data = malloc((size_t)(head_dim * HIDDEN + 64) * sizeof *data);
     char name[96], config[1024];
@@ -51,11 +54,13 @@ static void write_model(const char *directory, int64_t head_dim, const char *mor
     add(list, data, "model.norm.weight", 0, HIDDEN);
     add(list, data, "fam.prompt", FAM_ROWS, HIDDEN);
     tiny_list_write(list, directory, "model.safetensors");
-    snprintf(config, sizeof config,
-             "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": %d, \"hidden_size\": %d, "
-             "\"intermediate_size\": %d, \"num_hidden_layers\": %d, \"num_attention_heads\": 1, \"num_key_value_heads\": 1, "
-             "\"head_dim\": %lld, \"tie_word_embeddings\": true, \"max_position_embeddings\": 64%s}",
-             TINY_V, HIDDEN, HIDDEN, LAYERS, (long long)head_dim, more);
+    snprintf(
+        config, sizeof config,
+        "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"vocab_size\": %d, \"hidden_size\": "
+        "%d, "
+        "\"intermediate_size\": %d, \"num_hidden_layers\": %d, \"num_attention_heads\": 1, \"num_key_value_heads\": 1, "
+        "\"head_dim\": %lld, \"tie_word_embeddings\": true, \"max_position_embeddings\": 64%s}",
+        TINY_V, HIDDEN, HIDDEN, LAYERS, (long long)head_dim, more);
     scratch_write_text(directory, "config.json", config);
     free(list);
     free(data);
@@ -71,7 +76,8 @@ static void write_prompt(const char *directory)
     free(list);
 }
 
-/* ---- sizes --------------------------------------------------------------------------------------------------------- */
+/* ---- sizes ---------------------------------------------------------------------------------------------------------
+ */
 
 /* With heads of 512 the last one's keys and values are 2^64 bytes, which an unchecked product makes 0. */
 static const struct {
@@ -144,8 +150,8 @@ static void settings_stop_at_their_limits(void **state)
     write_model(plain, 4, "");
     for (int i = 0; i < 5; i++) {
         fam_engine_options options = run_options();
-        int64_t *const settings[] = {&options.block_size, &options.memory_segments, &options.window, &options.fam_length,
-                                     &options.context};
+        int64_t *const settings[] = {&options.block_size, &options.memory_segments, &options.window,
+                                     &options.fam_length, &options.context};
         static const char *const names[] = {"block_size", "memory_segments", "window", "fam_length", "context"};
         const int64_t limits[] = {FAM_SETTING_LENGTH_MAX, FAM_MEMORY_SEGMENTS_MAX, FAM_SETTING_LENGTH_MAX,
                                   FAM_SETTING_LENGTH_MAX, FAM_POSITION_MAX};
@@ -157,8 +163,8 @@ static void settings_stop_at_their_limits(void **state)
     scratch_remove(plain);
 }
 
-/* A span of the most tokens with a model so wide, or a state so long, that its scratch could not be counted. The model is
- * only said to be wide: it must be refused before that matters. */
+/* A span of the most tokens with a model so wide, or a state so long, that its scratch could not be counted. The model
+ * is only said to be wide: it must be refused before that matters. */
 static void spans_that_no_machine_holds_are_refused(void **state)
 {
     (void)state;
@@ -181,8 +187,10 @@ static void spans_that_no_machine_holds_are_refused(void **state)
                                   &model->window.fam_length};
         *sizes[i] = i < 3 ? 1 << 24 : (int64_t)1 << 31;
         uint64_t before = engine->memory.allocations;
-        run_refused(fam_memory_estimate(engine, &options, &report, error), FAM_STATUS_INVALID_ARGUMENT, "found a size of");
-        run_refused(fam_session_create(&session, engine, &options, error), FAM_STATUS_INVALID_ARGUMENT, "found a size of");
+        run_refused(fam_memory_estimate(engine, &options, &report, error), FAM_STATUS_INVALID_ARGUMENT,
+                    "found a size of");
+        run_refused(fam_session_create(&session, engine, &options, error), FAM_STATUS_INVALID_ARGUMENT,
+                    "found a size of");
         assert_null(session);
         assert_true(engine->memory.allocations == before);
         *model = right;
@@ -193,7 +201,8 @@ static void spans_that_no_machine_holds_are_refused(void **state)
     scratch_remove(path);
 }
 
-/* ---- heads --------------------------------------------------------------------------------------------------------- */
+/* ---- heads ---------------------------------------------------------------------------------------------------------
+ */
 
 static void read_some(const char *path, const fam_engine_options *options)
 {
@@ -236,7 +245,8 @@ static void heads_wider_than_the_kernels_are_refused(void **state)
     scratch_remove(widest);
 }
 
-/* ---- options of another header --------------------------------------------------------------------------------------- */
+/* ---- options of another header
+ * --------------------------------------------------------------------------------------- */
 
 typedef void options_init(void *options, size_t size);
 
@@ -270,8 +280,8 @@ static const struct {
 
 enum { ROOM = 512, GUARD = 0xa5 };
 
-/* An older header's struct is shorter: what lies behind it is the caller's. A newer one's is longer: its new members are
- * 0. Both begin with the defaults, and with the size that was given. */
+/* An older header's struct is shorter: what lies behind it is the caller's. A newer one's is longer: its new members
+ * are 0. Both begin with the defaults, and with the size that was given. */
 static void defaults_fill_the_callers_struct_and_no_more(void **state)
 {
     (void)state;
@@ -371,7 +381,8 @@ static void longer_structs_are_refused_and_shorter_ones_work(void **state)
     run_case_close(&golden);
 }
 
-/* ---- positions ------------------------------------------------------------------------------------------------------- */
+/* ---- positions
+ * ------------------------------------------------------------------------------------------------------- */
 
 enum { ROOM_LEFT = 20 }; /* between the offset and the limit */
 
@@ -393,7 +404,8 @@ static void the_last_position_is_read_and_saved(void **state)
         fam_session_options_init(&options);
         options.position_offset = FAM_POSITION_MAX - ROOM_LEFT;
         run_ok(fam_session_create(&session, engine, &options, error));
-        run_refused(fam_session_feed(session, tokens, ROOM_LEFT + 2, &consumed, error), FAM_STATUS_CONTEXT_FULL, "position");
+        run_refused(fam_session_feed(session, tokens, ROOM_LEFT + 2, &consumed, error), FAM_STATUS_CONTEXT_FULL,
+                    "position");
         assert_int_equal(consumed, 0);
         run_feed(session, tokens, 0, ROOM_LEFT + 1, 8);
         run_refused(fam_session_feed(session, tokens, 1, &consumed, error), FAM_STATUS_CONTEXT_FULL, "position");

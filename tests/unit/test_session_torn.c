@@ -10,7 +10,8 @@
 #include "run.h"
 #include "session/internal.h"
 
-/* ---- a device that fails on request -------------------------------------------------------------------------------- */
+/* ---- a device that fails on request --------------------------------------------------------------------------------
+ */
 
 /* Operators are counted; number `fail_at` (from 1) leaves NaN behind, which `finish` reports, once. */
 static struct {
@@ -40,7 +41,8 @@ static void failing_matmul(fam_exec *exec, const fam_matmul_job *jobs, int count
         spoil(jobs[0].out, n);
 }
 
-static void failing_attention(fam_exec *exec, const fam_attention_job *jobs, int count, const fam_attention_shape *shape)
+static void failing_attention(fam_exec *exec, const fam_attention_job *jobs, int count,
+                              const fam_attention_shape *shape)
 {
     if (!fails_now())
         device.right->attention(exec, jobs, count, shape);
@@ -88,7 +90,8 @@ static size_t device_heal(size_t number)
     return made;
 }
 
-/* ---- torn ---------------------------------------------------------------------------------------------------------- */
+/* ---- torn ----------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct fixture {
     run_case golden;
@@ -297,7 +300,8 @@ static void a_start_that_fails_leaves_the_session_torn(void **state)
     fixture_close(&f);
 }
 
-/* ---- scoring while memory is short ----------------------------------------------------------------------------------- */
+/* ---- scoring while memory is short
+ * ----------------------------------------------------------------------------------- */
 
 enum { SCORED = 150, SCORE_SPAN = 64 }; /* spans of 64, 64 and 22: the head meets 32, 31 and 21 rows */
 
@@ -356,7 +360,8 @@ static void no_span_is_read_without_its_scores(void **state)
     }
 }
 
-/* ---- numbers that are not finite ------------------------------------------------------------------------------------- */
+/* ---- numbers that are not finite
+ * ------------------------------------------------------------------------------------- */
 
 static void write_activation(const fam_engine *engine, void *at, float value)
 {
@@ -408,7 +413,8 @@ static void what_is_not_finite_is_not_saved(void **state)
                 run_refused(fam_session_save(clone, run_path(&directory, "new"), error), FAM_STATUS_FAILED, "NaN");
                 fam_session_free(clone);
                 assert_file_is(old, before, size);
-                run_refused(fam_session_restore(reader, run_path(&directory, "new"), error), FAM_STATUS_NOT_FOUND, "new");
+                run_refused(fam_session_restore(reader, run_path(&directory, "new"), error), FAM_STATUS_NOT_FOUND,
+                            "new");
             }
         run_ok(fam_session_restore(reader, old, error));
         free(before);
