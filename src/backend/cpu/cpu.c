@@ -175,6 +175,8 @@ static const fam_backend_ops cpu_ops = {
     .row_rms = fam_cpu_row_rms,
     .rescale_rows = fam_cpu_rescale_rows,
     .cross_entropy = fam_cpu_cross_entropy,
+    .zero = fam_cpu_zero,
+    .add = fam_cpu_add,
 };
 
 fam_status fam_cpu_backend_create(fam_backend **out, fam_memory *memory, const fam_cpu_options *options,

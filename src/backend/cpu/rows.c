@@ -3,6 +3,7 @@
  * cost more than it.
  */
 #include <math.h>
+#include <string.h>
 
 #include "backend/cpu/internal.h"
 
@@ -101,6 +102,27 @@ void fam_cpu_rescale_rows(fam_exec *exec, float *x, const float *target, int64_t
 {
     row_arguments a = {fam_cpu_exec_of(exec)->kernels, x, NULL, target, width, 0};
     for_rows(exec, rescale_rows_rows, &a, n, width);
+}
+
+/* ---- sums --------------------------------------------------------------------------------------------------------- */
+
+void fam_cpu_zero(fam_exec *exec, void *memory, size_t bytes)
+{
+    (void)exec;
+    memset(memory, 0, bytes);
+}
+
+static void add_elements(void *context, int64_t begin, int64_t end, int thread)
+{
+    const row_arguments *a = context;
+    (void)thread;
+    a->kernels->add((float *)a->out + begin, a->x + begin, end - begin);
+}
+
+void fam_cpu_add(fam_exec *exec, float *out, const float *x, int64_t count)
+{
+    row_arguments a = {.kernels = fam_cpu_exec_of(exec)->kernels, .out = out, .x = x};
+    for_rows(exec, add_elements, &a, count, 1);
 }
 
 /* ---- loss --------------------------------------------------------------------------------------------------------- */
