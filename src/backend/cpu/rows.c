@@ -103,7 +103,8 @@ void fam_cpu_rescale_rows(fam_exec *exec, float *x, const float *target, int64_t
     for_rows(exec, rescale_rows_rows, &a, n, width);
 }
 
-/* ---- embedding ---------------------------------------------------------------------------------------------------- */
+/* ---- embedding ----------------------------------------------------------------------------------------------------
+ */
 
 typedef struct embed_arguments {
     float *out;
@@ -128,7 +129,8 @@ void fam_cpu_embed(fam_exec *exec, float *out, const fam_weight *table, const in
     for_rows(exec, embed_rows, &a, n, table->source.columns);
 }
 
-/* ---- rotation ----------------------------------------------------------------------------------------------------- */
+/* ---- rotation -----------------------------------------------------------------------------------------------------
+ */
 
 typedef struct rope_table_arguments {
     float *cosines, *sines;
