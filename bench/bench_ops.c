@@ -1,6 +1,6 @@
 /*
- * bench/bench_ops.c: the CPU's operators at the shapes of SmolLM2-135M, without a model file: how fast decoding could be
- * if it were matrix products and rows only, and how fast many rows go through the layers' products.
+ * bench/bench_ops.c: the CPU's operators at the shapes of SmolLM2-135M, without a model file: how fast decoding could
+ * be if it were matrix products and rows only, and how fast many rows go through the layers' products.
  *
  *   bench_ops [--threads N] [--isa NAME] [--types bf16,q8_0,...] [--rows N] [--repeat N]
  *
@@ -76,7 +76,8 @@ static double report(const char *what, const char *type, double *values, int cou
     return values[count / 2];
 }
 
-/* ---- weights ------------------------------------------------------------------------------------------------------ */
+/* ---- weights ------------------------------------------------------------------------------------------------------
+ */
 
 static fam_weight *make_weight(bench *b, fam_type type, int64_t rows, int64_t columns, size_t *at)
 {
@@ -149,7 +150,8 @@ static void prepare(bench *b, int64_t n, bool head)
         check(b->ops->prepare(b->exec, b->head, n, &error), &error);
 }
 
-/* ---- what is measured --------------------------------------------------------------------------------------------- */
+/* ---- what is measured ---------------------------------------------------------------------------------------------
+ */
 
 /* One layer without attention. */
 static void run_layer(bench *b, fam_weight **w, int64_t n)

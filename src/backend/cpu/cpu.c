@@ -19,7 +19,8 @@ static void free_backend(fam_backend *base)
     fam_free(backend->memory, backend);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------------------
+ */
 
 static fam_status alloc(fam_backend *base, void **out, size_t bytes, const char *what, fam_error *error)
 {
@@ -55,7 +56,8 @@ static void copy_memory(fam_backend *base, void *to, const void *from, size_t by
         memcpy(to, from, bytes);
 }
 
-/* ---- weights ------------------------------------------------------------------------------------------------------ */
+/* ---- weights ------------------------------------------------------------------------------------------------------
+ */
 
 static fam_status weight_create(fam_backend *base, fam_weight **out, const fam_weight_source *source, fam_error *error)
 {
@@ -87,7 +89,8 @@ static void weight_free(fam_backend *base, fam_weight *weight)
     fam_free(fam_cpu_of(base)->memory, weight);
 }
 
-/* ---- executions --------------------------------------------------------------------------------------------------- */
+/* ---- executions ---------------------------------------------------------------------------------------------------
+ */
 
 static void exec_free(fam_exec *base)
 {
@@ -148,7 +151,8 @@ static fam_status finish(fam_exec *base, fam_error *error)
     return status;
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------------------- */
+/* ---- the table ----------------------------------------------------------------------------------------------------
+ */
 
 static const fam_backend_ops cpu_ops = {
     .name = "cpu",
@@ -186,8 +190,8 @@ fam_status fam_cpu_backend_create(fam_backend **out, fam_memory *memory, const f
     fam_cpu_backend *backend = NULL;
     fam_cpu_isa best = fam_cpu_best_isa();
     *out = NULL;
-    FAM_FAIL_IF((unsigned)options->isa > (unsigned)best, FAM_STATUS_UNSUPPORTED,
-                "processor: found %s, need %s", fam_cpu_isa_name(best), fam_cpu_isa_name(options->isa));
+    FAM_FAIL_IF((unsigned)options->isa > (unsigned)best, FAM_STATUS_UNSUPPORTED, "processor: found %s, need %s",
+                fam_cpu_isa_name(best), fam_cpu_isa_name(options->isa));
     FAM_TRY_ALLOC(backend, fam_alloc_zeroed(memory, sizeof *backend), "backend");
     backend->base.ops = &cpu_ops;
     backend->base.dtype = options->dtype;
