@@ -187,17 +187,16 @@ static json_t *figures_json(const figure *figures, size_t count, const char *nam
 
 static fam_status print_json(const bench_run *run, const fam_engine_info *info, fam_error *error)
 {
-    static const char *const modes[] = {"full", "swa", "bswa", "fam"};
-    uint64_t bytes = 0, peak = 0, allocations = 0;
-    fam_engine_memory(run->engine, &bytes, &peak, &allocations);
+    uint64_t bytes = 0;
+    fam_engine_memory(run->engine, &bytes, NULL, NULL);
     json_t *object =
         json_pack("{s:o, s:o, s:I, s:I, s:s, s:I, s:I, s:s, s:s, s:s, s:i, s:I, s:I}", "prefill",
                   figures_json(run->prefill, run->length_count, "tokens"), "decode",
                   figures_json(run->decode, run->depth_count, "depth"), "decode_tokens", (json_int_t)run->decode_tokens,
-                  "repetitions", (json_int_t)run->repetitions, "mode", modes[info->mode], "block_size",
+                  "repetitions", (json_int_t)run->repetitions, "mode", fam_mode_name(info->mode), "block_size",
                   (json_int_t)info->block_size, "memory_segments", (json_int_t)info->memory_segments, "dtype",
                   info->dtype == FAM_DTYPE_F32 ? "f32" : "bf16", "device", info->device, "isa", info->isa, "threads",
-                  info->threads, "peak_bytes", (json_int_t)measure_peak_bytes(), "allocated_bytes", (json_int_t)peak);
+                  info->threads, "peak_bytes", (json_int_t)measure_peak_bytes(), "allocated_bytes", (json_int_t)bytes);
     fam_status status = output_json(object, error);
     json_decref(object);
     return status;

@@ -22,8 +22,6 @@ static fam_status check_run_options(const cli_options *options, const char *kind
 /* {"weights", …, "total"}: bytes; and the settings of the run. */
 static fam_status add_run(json_t *object, const cli_options *options, fam_error *error)
 {
-    static const char *const modes[] = {"full", "swa", "bswa", "fam"}, *const norms[] = {"none", "rms", "rms_init"};
-    static const char *const positions[] = {"last", "zero", "float"};
     fam_engine *engine = NULL;
     fam_memory_report report;
     fam_engine_info info;
@@ -32,10 +30,10 @@ static fam_status add_run(json_t *object, const cli_options *options, fam_error 
         status = fam_memory_estimate(engine, NULL, &report, error);
     if (status == FAM_OK) {
         fam_engine_info_get(engine, &info);
-        json_t *run = json_pack("{s:s, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:i}", "mode", modes[info.mode],
+        json_t *run = json_pack("{s:s, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:s, s:s, s:s, s:i}", "mode", fam_mode_name(info.mode),
                                 "block_size", (json_int_t)info.block_size, "memory_segments",
                                 (json_int_t)info.memory_segments, "fam_length", (json_int_t)info.fam_length, "state_norm",
-                                norms[info.state_norm], "fam_positions", positions[info.fam_positions], "window",
+                                fam_state_norm_name(info.state_norm), "fam_positions", fam_positions_name(info.fam_positions), "window",
                                 (json_int_t)info.window, "context", (json_int_t)info.context, "dtype",
                                 info.dtype == FAM_DTYPE_F32 ? "f32" : "bf16", "device", info.device, "isa", info.isa,
                                 "threads", info.threads);

@@ -37,15 +37,15 @@ static void write_roff(FILE *out, const char *text)
 
 static void write_roff_option(FILE *out, const option_info *option)
 {
-    fprintf(out, ".TP\n.B \\-\\-");
+    fprintf(out, ".TP\n\\fB\\-\\-");
     write_roff(out, option->name);
-    fputc('\n', out);
+    fprintf(out, "\\fR");
     if (option->value_name) {
-        fprintf(out, ".I ");
+        fprintf(out, " \\fI");
         write_roff(out, option->value_name);
-        fputc('\n', out);
-        fprintf(out, ".br\n");
+        fprintf(out, "\\fR");
     }
+    fputc('\n', out);
     fprintf(out, "\\&");
     write_roff(out, option->help);
     if (option->fallback) {

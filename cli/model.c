@@ -22,14 +22,12 @@ static const struct {
     {OPTION_CONTEXT, 1U << FAM_MODE_FULL, "full"},
 };
 
-static const char *const mode_names[] = {"full", "swa", "bswa", "fam"};
-
 static fam_status check_settings(const cli_options *options, int mode, fam_error *error)
 {
     for (size_t i = 0; mode >= 0 && i < sizeof mode_settings / sizeof *mode_settings; i++) {
         if (option_given(options, mode_settings[i].id) && !(mode_settings[i].modes >> mode & 1))
             return failure(error, FAM_STATUS_INVALID_ARGUMENT, "--%s: found mode %s, need mode %s",
-                           option_get(mode_settings[i].id)->name, mode_names[mode], mode_settings[i].needed);
+                           option_get(mode_settings[i].id)->name, fam_mode_name(mode), mode_settings[i].needed);
     }
     return FAM_OK;
 }

@@ -10,8 +10,8 @@
  * Letters in shapes: V vocabulary, E hidden size, L layers, F FAM length, T tokens.
  *
  * Every fallible call returns a fam_status and takes a `fam_error *` (may be NULL); see fam/status.h. Options structs
- * are set to their defaults by the `_init` function of the same name, which also notes their size, so that programs
- * built against an older header go on working. Strings in options are copied or only read during the call.
+ * are set to their defaults by `_init` of the same name, which also notes the size that the program was built with, so that
+ * programs built against an older header go on working. Strings in options are copied or only read during the call.
  */
 #ifndef FAM_FAM_H
 #define FAM_FAM_H
@@ -71,7 +71,8 @@ typedef struct fam_engine_options {
     void *log_context;
 } fam_engine_options;
 
-FAM_API void fam_engine_options_init(fam_engine_options *options);
+#define fam_engine_options_init(options) fam_engine_options_init_sized((options), sizeof *(options))
+FAM_API void fam_engine_options_init_sized(fam_engine_options *options, size_t size);
 
 /* Opens a Hugging Face directory or a GGUF file. options may be NULL. Statuses: NOT_FOUND, IO, BAD_FORMAT, UNSUPPORTED,
  * MISMATCH (an adapter of another model), INVALID_ARGUMENT, OUT_OF_MEMORY. */
@@ -129,7 +130,8 @@ typedef struct fam_session_options {
     void *context;
 } fam_session_options;
 
-FAM_API void fam_session_options_init(fam_session_options *options);
+#define fam_session_options_init(options) fam_session_options_init_sized((options), sizeof *(options))
+FAM_API void fam_session_options_init_sized(fam_session_options *options, size_t size);
 
 /* What a session with these options would take, with the engine's weights; nothing is allocated. */
 FAM_API fam_status fam_memory_estimate(const fam_engine *engine, const fam_session_options *options,
@@ -142,7 +144,7 @@ FAM_API fam_status fam_session_create(fam_session **out, fam_engine *engine, con
 FAM_API fam_status fam_session_clone(fam_session **out, const fam_session *session, fam_error *error);
 FAM_API void fam_session_free(fam_session *session); /* NULL is allowed */
 
-/* Back to the beginning, as after fam_session_create; keeps the sampling settings. */
+/* Back to the beginning, as after fam_session_create, without a note; keeps the sampling settings and reseeds. */
 FAM_API void fam_session_reset(fam_session *session);
 
 /* Reads tokens [count]. *consumed (may be NULL) is how many were read, also on failure or cancellation: the session is
@@ -193,15 +195,27 @@ typedef struct fam_sampling {
     size_t logit_bias_count;
 } fam_sampling;
 
-FAM_API void fam_sampling_init(fam_sampling *sampling);
+#define fam_sampling_init(sampling) fam_sampling_init_sized((sampling), sizeof *(sampling))
+FAM_API void fam_sampling_init_sized(fam_sampling *sampling, size_t size);
 
 /* Takes effect at once and reseeds the random numbers. The order is: bias, penalties, temperature, top-k, top-p, min-p. */
 FAM_API fam_status fam_session_set_sampling(fam_session *session, const fam_sampling *sampling, fam_error *error);
 
-/* Draws the next token from the logits; does not feed it. INVALID_ARGUMENT before the first token. */
+/* Draws the next token from the logits; does not read it. Ids without a token, which pad some vocabularies, are never
+ * drawn. INVALID_ARGUMENT before the first token. */
 FAM_API fam_status fam_session_sample(fam_session *session, int32_t *token, fam_error *error);
 
-typedef enum fam_stop_reason { FAM_STOP_LENGTH, FAM_STOP_END_TOKEN, FAM_STOP_STRING, FAM_STOP_CALLER } fam_stop_reason;
+/* Reads a token that was drawn: as fam_session_feed, but it counts as generated for the penalties. */
+FAM_API fam_status fam_session_accept(fam_session *session, int32_t token, fam_error *error);
+
+/* CALLER: on_text returned false. FAILURE: the call did not return FAM_OK (cancelled, say). */
+typedef enum fam_stop_reason {
+    FAM_STOP_LENGTH,
+    FAM_STOP_END_TOKEN,
+    FAM_STOP_STRING,
+    FAM_STOP_CALLER,
+    FAM_STOP_FAILURE
+} fam_stop_reason;
 
 typedef struct fam_generate_options {
     size_t size;             /* of this struct; set by fam_generate_options_init */
@@ -215,16 +229,17 @@ typedef struct fam_generate_options {
     void *context;
 } fam_generate_options;
 
-FAM_API void fam_generate_options_init(fam_generate_options *options);
+#define fam_generate_options_init(options) fam_generate_options_init_sized((options), sizeof *(options))
+FAM_API void fam_generate_options_init_sized(fam_generate_options *options, size_t size);
 
 typedef struct fam_generate_result {
     int64_t tokens; /* generated, the end token not counted */
     fam_stop_reason reason;
 } fam_generate_result;
 
-/* Samples and feeds until an end token, a stop string or max_tokens. What was generated is part of the session, the end
- * token too. Works without a tokenizer if there are no stop strings (text is then always empty and no id ends it).
- * result may be NULL. */
+/* Draws and reads tokens until an end token, a stop string or max_tokens. What was generated is part of the session, the
+ * end token too. Works without a tokenizer if there are no stop strings (text is then always empty and no id ends it).
+ * Cancelled or failed, all text of the tokens that were read has been given. result may be NULL. */
 FAM_API fam_status fam_session_generate(fam_session *session, const fam_generate_options *options,
                                         fam_generate_result *result, fam_error *error);
 
@@ -235,11 +250,13 @@ FAM_API fam_status fam_session_generate(fam_session *session, const fam_generate
 FAM_API fam_status fam_session_set_note(fam_session *session, const void *data, size_t size, fam_error *error);
 FAM_API const void *fam_session_note(const fam_session *session, size_t *size); /* NULL if there is none */
 
-/* Writes the session to a file, atomically: the old file is whole until the new one is. Versioned and checksummed. */
+/* Writes the session to a file, atomically: the old file is whole until the new one is. Versioned and checksummed. A new
+ * file can be read by its owner only; one that is replaced keeps its permissions. */
 FAM_API fam_status fam_session_save(const fam_session *session, const char *path, fam_error *error);
 
 /* Restores a session that was created on an engine with the same model, adapters and settings (else MISMATCH). On
- * failure the session is as it was. Continued with the same pieces the result equals the uninterrupted one bit by bit. */
+ * failure the session is as it was. Sampling settings, random numbers, note and position offset are the file's. Continued
+ * with the same pieces, threads or not, on the same level of kernels, the result equals the uninterrupted one bit by bit. */
 FAM_API fam_status fam_session_restore(fam_session *session, const char *path, fam_error *error);
 
 typedef struct fam_session_file_info {

@@ -90,7 +90,7 @@ fam_status fam_safetensors_write(const char *path, fam_memory *memory, const fam
     uint64_t total = length + padding;
     FAM_FAIL_IF(total > FAM_SAFETENSORS_HEADER_MAX, FAM_STATUS_INVALID_ARGUMENT,
                 "%s: header: found %zu bytes, need at most %d", path, length, FAM_SAFETENSORS_HEADER_MAX);
-    FAM_TRY(fam_atomic_file_begin(&file, memory, path, error));
+    FAM_TRY(fam_atomic_file_begin(&file, memory, path, FAM_FILE_SHARED, error));
     FAM_TRY(fam_atomic_file_write(file, &total, sizeof total, error));
     FAM_TRY(fam_atomic_file_write(file, header, length, error));
     FAM_TRY(fam_atomic_file_write(file, "       ", padding, error));

@@ -94,7 +94,7 @@ fam_status fam_session_writer_begin(fam_session_writer **out, fam_memory *memory
     FAM_TRY_ALLOC(writer->block, XXH3_createState(), path);
     XXH3_128bits_reset(writer->whole);
     XXH3_64bits_reset(writer->block);
-    FAM_TRY(fam_atomic_file_begin(&writer->file, memory, path, error));
+    FAM_TRY(fam_atomic_file_begin(&writer->file, memory, path, FAM_FILE_PRIVATE, error));
 
     memcpy(bytes, MAGIC, 8);
     memcpy(bytes + 8, &version, 4);
@@ -180,7 +180,7 @@ static fam_status check_fields(const char *name, const fam_session_header *h, fa
     FAM_TRY(check_range(name, "context", h->context, 0, large, error));
     FAM_TRY(check_range(name, "position", h->position, 0, large, error));
     FAM_TRY(check_range(name, "offset", h->offset, 0, large, error));
-    FAM_TRY(check_range(name, "position and offset", h->position + h->offset, 0, large, error));
+    FAM_TRY(check_range(name, "position and offset", h->position + h->offset, 0, large + 1, error));
 done:
     return status;
 }

@@ -29,24 +29,18 @@ void fam_settings_merge(fam_settings *settings, const fam_settings *later)
         settings->fam_positions = later->fam_positions;
 }
 
-/* A setting that is one of a few words; the words stand in the order of their enumeration. */
+/* A setting that is one of a few words. */
 typedef struct choice {
     const char *key;
     size_t at; /* of the int in fam_settings */
-    const char *words[5];
+    const char *(*name)(int value);
 } choice;
 
 static const choice choices[] = {
-    {"mode", offsetof(fam_settings, mode), {"full", "swa", "bswa", "fam"}},
-    {"state_norm", offsetof(fam_settings, state_norm), {"none", "rms", "rms_init"}},
-    {"fam_positions", offsetof(fam_settings, fam_positions), {"last", "zero", "float"}},
+    {"mode", offsetof(fam_settings, mode), fam_mode_name},
+    {"state_norm", offsetof(fam_settings, state_norm), fam_state_norm_name},
+    {"fam_positions", offsetof(fam_settings, fam_positions), fam_positions_name},
 };
-
-_Static_assert(FAM_MODE_FULL == 0 && FAM_MODE_SWA == 1 && FAM_MODE_BSWA == 2 && FAM_MODE_FAM == 3,
-               "order of the words");
-_Static_assert(FAM_STATE_NORM_NONE == 0 && FAM_STATE_NORM_RMS == 1 && FAM_STATE_NORM_RMS_INIT == 2,
-               "order of the words");
-_Static_assert(FAM_POSITIONS_LAST == 0 && FAM_POSITIONS_ZERO == 1 && FAM_POSITIONS_FLOAT == 2, "order of the words");
 
 typedef struct number {
     const char *key;
@@ -96,14 +90,15 @@ fam_status fam_settings_set_text(fam_settings *settings, const char *where, cons
     const choice *c = find_choice(key);
     if (!c)
         return wrong_key(where, key, "a string", error);
-    for (int i = 0; c->words[i]; i++)
-        if (strlen(c->words[i]) == length && memcmp(c->words[i], text, length) == 0) {
+    for (int i = 0; c->name(i); i++)
+        if (strlen(c->name(i)) == length && memcmp(c->name(i), text, length) == 0) {
             *(int *)((char *)settings + c->at) = i;
             return FAM_OK;
         }
+    const char *fourth = c->name(3);
     return fam_error_set(error, FAM_STATUS_BAD_FORMAT, "%s: %s: found \"%.*s\", need %s, %s, %s%s%s", where, key,
-                         (int)(length < 40 ? length : 40), text, c->words[0], c->words[1], c->words[2],
-                         c->words[3] ? ", " : "", c->words[3] ? c->words[3] : "");
+                         (int)(length < 40 ? length : 40), text, c->name(0), c->name(1), c->name(2),
+                         fourth ? ", " : "", fourth ? fourth : "");
 }
 
 fam_status fam_settings_set_integer(fam_settings *settings, const char *where, const char *key, int64_t value,

@@ -336,7 +336,10 @@ fam_status fam_forward_span(fam_workspace *w, fam_timeline *timeline, const int3
         walk_layer(&s, l, l + 1 < model->config.layers ? s.start : s.end - wanted);
         probe_hidden(&s, l + 1);
     }
-    FAM_TRY(ops->finish(w->exec, error));
+    status = ops->finish(w->exec, error);
+    timeline->torn = status != FAM_OK;
+    if (timeline->torn)
+        goto done;
     timeline->position = s.end;
     timeline->with_residual = timeline->with_residual || s.updates > 0;
     w->last_row = n - 1;
@@ -365,6 +368,7 @@ fam_status fam_forward_begin(fam_workspace *w, fam_timeline *timeline, const flo
     const fam_model *model = w->model;
     fam_backend *backend = model->backend;
     timeline->position = 0;
+    timeline->torn = false;
     timeline->with_residual = start_state != NULL;
     if (model->window.mode == FAM_MODE_FAM) {
         size_t bytes = (size_t)(model->config.layers * model->window.fam_length * model->config.hidden_size) *
@@ -382,6 +386,18 @@ fam_status fam_forward_begin(fam_workspace *w, fam_timeline *timeline, const flo
 const float *fam_forward_last_hidden(const fam_workspace *w)
 {
     return (const float *)w->x + w->last_row * w->model->config.hidden_size;
+}
+
+fam_status fam_forward_prepare_nll(fam_workspace *w, int64_t rows, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    FAM_TRY(fam_linear_prepare(w->exec, &w->model->head, 1, error));
+    if (rows >= FAM_LOGIT_ROWS_MAX)
+        FAM_TRY(fam_linear_prepare(w->exec, &w->model->head, FAM_LOGIT_ROWS_MAX, error));
+    if (rows % FAM_LOGIT_ROWS_MAX > 0)
+        FAM_TRY(fam_linear_prepare(w->exec, &w->model->head, rows % FAM_LOGIT_ROWS_MAX, error));
+done:
+    return status;
 }
 
 /* w->logits [rows, V] from hidden states [rows, E] on the device. */
@@ -432,11 +448,6 @@ static fam_status read_nll(fam_workspace *w, double *nll, const int32_t *targets
         return status;
     model->backend->ops->cross_entropy(w->exec, nll, w->logits, targets, rows, model->config.vocab_size);
     return model->backend->ops->finish(w->exec, error);
-}
-
-fam_status fam_forward_logits(fam_workspace *w, float *logits, int64_t first_row, int64_t rows, fam_error *error)
-{
-    return read_logits(w, logits, hidden_rows(w, first_row), rows, error);
 }
 
 fam_status fam_forward_nll(fam_workspace *w, double *nll, const int32_t *targets, int64_t first_row, int64_t rows,

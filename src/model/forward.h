@@ -42,15 +42,14 @@ fam_status fam_forward_span(fam_workspace *workspace, fam_timeline *timeline, co
 /* The last layer's output for the newest token of the last span: [E] float32 on the device. */
 const float *fam_forward_last_hidden(const fam_workspace *workspace);
 
-/* logits [rows, V] (host) of rows of hidden states on the device: row i of the last span's output, counted from its
- * first token; only the newest `wanted` rows are there. rows <= FAM_LOGIT_ROWS_MAX. */
+/* nll [rows] (host): minus the log-probability of targets [rows], predicted by rows of the last span's output, counted
+ * from its first token; only the newest `wanted` rows are there. rows <= FAM_LOGIT_ROWS_MAX. */
 enum { FAM_LOGIT_ROWS_MAX = 32 };
-fam_status fam_forward_logits(fam_workspace *workspace, float *logits, int64_t first_row, int64_t rows,
-                              fam_error *error);
-/* nll [rows] (host): minus the log-probability of targets [rows] under those logits. */
 fam_status fam_forward_nll(fam_workspace *workspace, double *nll, const int32_t *targets, int64_t first_row,
                            int64_t rows, fam_error *error);
-/* logits [V] (host) of one hidden state [E] (host): the same as above for one row. */
+/* Makes everything that the nll of a span's rows needs, so that it cannot fail for want of memory afterwards. */
+fam_status fam_forward_prepare_nll(fam_workspace *workspace, int64_t rows, fam_error *error);
+/* logits [V] (host) of one hidden state [E] (host). */
 fam_status fam_forward_logits_of(fam_workspace *workspace, float *logits, const float *hidden, fam_error *error);
 /* The same for the nll of one target. */
 fam_status fam_forward_nll_of(fam_workspace *workspace, double *nll, int32_t target, const float *hidden,

@@ -189,6 +189,35 @@ done:
     return status;
 }
 
+/* The largest buffer that is thought possible, 64 TiB: products of a few such sizes' factors stay far below 2^63. */
+#define BUFFER_BYTES_MAX 0x1p46
+
+static fam_status check_size(const char *what, double bytes, fam_error *error)
+{
+    if (bytes <= BUFFER_BYTES_MAX)
+        return FAM_OK;
+    return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT, "%s: found a size of %.3g bytes, need at most %.3g", what,
+                         bytes, BUFFER_BYTES_MAX);
+}
+
+fam_status fam_model_check_sizes(const fam_model_config *config, const fam_window *window, int64_t context,
+                                 int64_t span_max, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    double layers = (double)config->layers, kv = (double)(config->kv_heads * config->head_dim),
+           widest = (double)fam_max_i64(config->intermediate_size,
+                                        fam_max_i64(config->hidden_size, config->heads * config->head_dim)),
+           state_rows = (double)window->fam_length;
+    FAM_TRY(check_size("ring of keys and values",
+                       2 * sizeof(float) * layers * kv * (double)fam_ring_rows(window, context), error));
+    FAM_TRY(check_size("state", 3 * sizeof(float) * layers * state_rows * widest, error));
+    FAM_TRY(check_size("scratch", sizeof(float) * (double)span_max * widest, error));
+    FAM_TRY(check_size("scratch of the state",
+                       sizeof(float) * state_rows * widest * (double)(fam_pieces_max(window, span_max) + 2), error));
+done:
+    return status;
+}
+
 fam_status fam_model_create(fam_model **out, fam_memory *memory, fam_backend *backend, const fam_model_source *source,
                             fam_error *error)
 {
@@ -197,6 +226,8 @@ fam_status fam_model_create(fam_model **out, fam_memory *memory, fam_backend *ba
     const fam_model_config *config = fam_checkpoint_config(source->checkpoint);
     const char *path = fam_checkpoint_path(source->checkpoint);
 
+    FAM_FAIL_IF(config->head_dim > FAM_HEAD_DIM_MAX, FAM_STATUS_UNSUPPORTED,
+                "%s: head size: found %lld, need at most %d", path, (long long)config->head_dim, FAM_HEAD_DIM_MAX);
     FAM_TRY_ALLOC(model, fam_alloc_zeroed(memory, sizeof *model), path);
     model->memory = memory;
     model->backend = backend;

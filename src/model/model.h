@@ -42,6 +42,11 @@ typedef struct fam_model {
     int64_t owned_count;
 } fam_model;
 
+/* INVALID_ARGUMENT if a session would take more memory than any machine has, or its sizes could not be counted: what
+ * files and options say is multiplied freely afterwards. context: mode full. */
+fam_status fam_model_check_sizes(const fam_model_config *config, const fam_window *window, int64_t context,
+                                 int64_t span_max, fam_error *error);
+
 /* An adapter and the factor by which the caller wants it to count. */
 typedef struct fam_model_adapter {
     const fam_adapter *adapter;

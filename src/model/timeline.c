@@ -95,7 +95,7 @@ void fam_timeline_copy(fam_timeline *to, const fam_timeline *from)
 
 int64_t fam_timeline_room(const fam_timeline *timeline)
 {
-    int64_t room = FAM_POSITION_MAX - timeline->offset - timeline->position;
+    int64_t room = FAM_POSITION_MAX - timeline->offset - timeline->position + 1;
     if (timeline->model->window.mode == FAM_MODE_FULL)
         room = fam_min_i64(room, timeline->ring_rows - timeline->position);
     return room;

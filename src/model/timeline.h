@@ -10,6 +10,7 @@
 typedef struct fam_timeline {
     const fam_model *model;
     int64_t position;  /* tokens read */
+    bool torn;         /* an operator failed in the middle of a span: only fam_forward_begin mends it, or a restore */
     int64_t offset;    /* added to every position for RoPE */
     int64_t ring_rows; /* R: token t lies in row t mod R */
     void *ring_k, *ring_v; /* activations [L, G, R, D] */
@@ -25,15 +26,15 @@ typedef struct fam_timeline {
 uint64_t fam_timeline_ring_bytes(const fam_model *model, int64_t ring_rows);
 uint64_t fam_timeline_state_bytes(const fam_model *model);
 
-/* context: rows of the cache in mode full; else not used. The state is that of fam_timeline_reset without its
- * projections: fam_forward_begin makes them. */
+/* context: rows of the cache in mode full; else not used. Empty until fam_forward_begin. */
 fam_status fam_timeline_create(fam_timeline **out, const fam_model *model, int64_t context, int64_t offset,
                                fam_error *error);
 void fam_timeline_free(fam_timeline *timeline); /* NULL is allowed */
 /* Everything that `from` holds; both were created with the same arguments. */
 void fam_timeline_copy(fam_timeline *to, const fam_timeline *from);
 
-/* The most tokens that may still be read: in mode full what the ring has room for, else up to FAM_POSITION_MAX. */
+/* The most tokens that may still be read: in mode full what the ring has room for; offset plus index stays at most
+ * FAM_POSITION_MAX. */
 int64_t fam_timeline_room(const fam_timeline *timeline);
 
 /* Start of layer l's part of a ring or state buffer. */

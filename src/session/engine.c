@@ -3,12 +3,11 @@
  * then the caller; the last to speak wins.
  */
 #include <inttypes.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-#include "backend/cpu/cpu.h"
+#include "backend/open.h"
 #include "session/internal.h"
 #include "session/open_tokenizer.h"
 
@@ -20,12 +19,20 @@ const char *fam_version(void)
     return VERSION_TEXT(FAM_VERSION_MAJOR, FAM_VERSION_MINOR, FAM_VERSION_PATCH);
 }
 
-void fam_engine_options_init(fam_engine_options *options)
+void fam_options_give(void *into, size_t into_size, const void *defaults, size_t size)
 {
-    *options = (fam_engine_options){.size = sizeof *options, .threads = FAM_AUTO, .dtype = FAM_AUTO, .mode = FAM_AUTO,
-                                    .state_norm = FAM_AUTO, .fam_positions = FAM_AUTO, .block_size = FAM_AUTO,
-                                    .memory_segments = FAM_AUTO, .fam_length = FAM_AUTO, .window = FAM_AUTO,
-                                    .context = FAM_AUTO};
+    memset(into, 0, into_size); /* a larger struct is of a newer header, whose members this library does not know */
+    memcpy(into, defaults, into_size < size ? into_size : size);
+    memcpy(into, &into_size, sizeof into_size); /* every options struct begins with its size */
+}
+
+void fam_engine_options_init_sized(fam_engine_options *options, size_t size)
+{
+    const fam_engine_options defaults = {.threads = FAM_AUTO, .dtype = FAM_AUTO, .mode = FAM_AUTO,
+                                         .state_norm = FAM_AUTO, .fam_positions = FAM_AUTO, .block_size = FAM_AUTO,
+                                         .memory_segments = FAM_AUTO, .fam_length = FAM_AUTO, .window = FAM_AUTO,
+                                         .context = FAM_AUTO};
+    fam_options_give(options, size, &defaults, sizeof defaults);
 }
 
 fam_status fam_options_copy(void *into, size_t size, const void *from, size_t from_size, const char *what,
@@ -66,8 +73,6 @@ static fam_status check_options(const fam_engine_options *o, fam_error *error)
     FAM_TRY(check_option("threads", o->threads, 1, FAM_POOL_THREADS_MAX, error));
     FAM_FAIL_IF(o->adapter_count > FAM_ADAPTERS_MAX, FAM_STATUS_INVALID_ARGUMENT,
                 "adapters: found %zu, need at most %d", o->adapter_count, FAM_ADAPTERS_MAX);
-    FAM_FAIL_IF(o->device && strcmp(o->device, "cpu") != 0, FAM_STATUS_UNSUPPORTED,
-                "device: found %s, need cpu (this build has no other)", o->device);
 done:
     return status;
 }
@@ -123,15 +128,6 @@ done:
 
 /* ---- opening ------------------------------------------------------------------------------------------------------ */
 
-static int available_processors(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return 1;
-    int count = CPU_COUNT(&set);
-    return count < 1 ? 1 : count > FAM_POOL_THREADS_MAX ? FAM_POOL_THREADS_MAX : count;
-}
-
 static void warn(void *context, const char *line)
 {
     fam_engine *engine = context;
@@ -157,19 +153,15 @@ done:
 
 static fam_status open_backend(fam_engine *engine, const fam_engine_options *options, fam_error *error)
 {
-    fam_cpu_isa best = fam_cpu_best_isa(), isa = best;
-    if (options->isa && !fam_cpu_isa_from_name(&isa, options->isa))
-        return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT,
-                             "isa: found %s, need portable, avx2, avx512, avx512vnni, avx512bf16 or amx", options->isa);
-    fam_cpu_options cpu = {
-        .threads = options->threads == FAM_AUTO ? available_processors() : options->threads,
-        .dtype = options->dtype != FAM_AUTO       ? (fam_dtype)options->dtype
-                 : best >= FAM_CPU_AVX512BF16     ? FAM_DTYPE_BF16
-                                                  : FAM_DTYPE_F32,
-        .isa = isa};
-    engine->threads = cpu.threads;
-    engine->isa = fam_cpu_isa_name(isa);
-    return fam_cpu_backend_create(&engine->backend, &engine->memory, &cpu, error);
+    const fam_backend_options backend = {.device = options->device, .isa = options->isa, .threads = options->threads,
+                                         .dtype = options->dtype};
+    fam_backend_choice choice;
+    fam_status status = fam_backend_open(&engine->backend, &choice, &engine->memory, &backend, error);
+    if (status == FAM_OK) {
+        engine->isa = choice.isa;
+        engine->threads = choice.threads;
+    }
+    return status;
 }
 
 /* Binds sessions to the model, its adapters and their scales. */
@@ -200,6 +192,7 @@ static fam_status open_model(fam_engine *engine, const fam_engine_options *optio
     FAM_TRY(resolve_settings(&source, engine, options, path, error));
     if (source.window.mode == FAM_MODE_FULL)
         engine->context = or_default(options->context, fam_checkpoint_config(engine->checkpoint)->context_length);
+    FAM_TRY(fam_model_check_sizes(fam_checkpoint_config(engine->checkpoint), &source.window, engine->context, 1, error));
     FAM_TRY(open_backend(engine, options, error));
     FAM_TRY(fam_model_create(&engine->model, &engine->memory, engine->backend, &source, error));
 done:

@@ -6,9 +6,10 @@
 
 enum { DEFAULT_MAX_TOKENS = 256 };
 
-void fam_generate_options_init(fam_generate_options *options)
+void fam_generate_options_init_sized(fam_generate_options *options, size_t size)
 {
-    *options = (fam_generate_options){.size = sizeof *options, .max_tokens = DEFAULT_MAX_TOKENS};
+    const fam_generate_options defaults = {.max_tokens = DEFAULT_MAX_TOKENS};
+    fam_options_give(options, size, &defaults, sizeof defaults);
 }
 
 fam_status fam_session_set_sampling(fam_session *session, const fam_sampling *given, fam_error *error)
@@ -79,28 +80,43 @@ done:
     return status;
 }
 
-static fam_status generate_tokens(fam_session *session, speaker *s, fam_generate_result *result, fam_error *error)
+/* One more token; *over if it ends the text. Whether to go on is asked before anything is drawn, so that a text which is
+ * stopped and continued equals one that was not. */
+static fam_status generate_token(fam_session *session, speaker *s, fam_generate_result *result, bool *over,
+                                 fam_error *error)
 {
     fam_status status = FAM_OK;
+    const fam_session_options *options = &session->options;
     const fam_tokenizer *tokenizer = session->engine->tokenizer;
-    while (result->tokens < s->options->max_tokens && !s->stopped && !s->refused) {
-        int32_t token;
-        FAM_TRY(fam_session_sample(session, &token, error));
-        FAM_TRY(fam_session_read(session, &token, 1, NULL, NULL, error));
-        fam_sampler_generated(session->sampler, token);
-        if (tokenizer && fam_tokenizer_is_end(tokenizer, token)) {
-            result->reason = FAM_STOP_END_TOKEN;
-            break;
-        }
+    int32_t token = 0;
+    FAM_FAIL_IF(options->cancelled && options->cancelled(options->context), FAM_STATUS_CANCELLED,
+                "cancelled after %lld tokens", (long long)result->tokens);
+    FAM_TRY(fam_session_check_tokens(session, &token, 1, error)); /* room for one, whichever is drawn */
+    FAM_TRY(fam_session_sample(session, &token, error));
+    FAM_TRY(fam_session_accept(session, token, error));
+    *over = tokenizer && fam_tokenizer_is_end(tokenizer, token);
+    if (!*over) {
         result->tokens++;
         FAM_TRY(speak(s, token, error));
     }
-    FAM_TRY(speak_rest(s, error));
-    if (s->stopped)
-        result->reason = FAM_STOP_STRING;
-    else if (s->refused)
-        result->reason = FAM_STOP_CALLER;
 done:
+    return status;
+}
+
+static fam_status generate_tokens(fam_session *session, speaker *s, fam_generate_result *result, fam_error *error)
+{
+    fam_status status = FAM_OK, rest;
+    bool over = false;
+    while (status == FAM_OK && result->tokens < s->options->max_tokens && !over && !s->stopped && !s->refused)
+        status = generate_token(session, s, result, &over, error);
+    rest = speak_rest(s, status == FAM_OK ? error : NULL); /* also after a failure: those tokens were read */
+    if (status == FAM_OK)
+        status = rest;
+    result->reason = status != FAM_OK ? FAM_STOP_FAILURE
+                     : s->stopped     ? FAM_STOP_STRING
+                     : s->refused     ? FAM_STOP_CALLER
+                     : over           ? FAM_STOP_END_TOKEN
+                                      : FAM_STOP_LENGTH;
     return status;
 }
 
@@ -109,7 +125,7 @@ fam_status fam_session_generate(fam_session *session, const fam_generate_options
 {
     fam_status status = FAM_OK;
     fam_generate_options options;
-    fam_generate_result result = {.reason = FAM_STOP_LENGTH};
+    fam_generate_result result = {.reason = FAM_STOP_FAILURE};
     speaker s = {.options = &options};
     const fam_tokenizer *tokenizer = session->engine->tokenizer;
     fam_generate_options_init(&options);

@@ -12,10 +12,6 @@
 #include "format/session_file.h"
 #include "fam/fam.h"
 
-static const char *const MODE_NAMES[] = {"full", "swa", "bswa", "fam"};
-static const char *const NORM_NAMES[] = {"none", "rms", "rms_init"};
-static const char *const POSITION_NAMES[] = {"last", "zero", "float"};
-
 /* Members are added with their failures ignored one by one: a JSON object that lacks one is caught at the end by
  * json_dumps only if memory is short, which is also when they fail. */
 static void set_integer(json_t *object, const char *key, int64_t value)
@@ -32,7 +28,7 @@ static json_t *describe_settings(const fam_settings *s)
 {
     json_t *object = json_object();
     if (s->mode >= 0)
-        set_string(object, "mode", MODE_NAMES[s->mode]);
+        set_string(object, "mode", fam_mode_name(s->mode));
     if (s->block_size >= 0)
         set_integer(object, "block_size", s->block_size);
     if (s->memory_segments >= 0)
@@ -42,9 +38,9 @@ static json_t *describe_settings(const fam_settings *s)
     if (s->window >= 0)
         set_integer(object, "window", s->window);
     if (s->state_norm >= 0)
-        set_string(object, "state_norm", NORM_NAMES[s->state_norm]);
+        set_string(object, "state_norm", fam_state_norm_name(s->state_norm));
     if (s->fam_positions >= 0)
-        set_string(object, "fam_positions", POSITION_NAMES[s->fam_positions]);
+        set_string(object, "fam_positions", fam_positions_name(s->fam_positions));
     return object;
 }
 
@@ -186,7 +182,7 @@ static fam_status inspect_session(json_t *object, const char *path, fam_error *e
     set_string(object, "kind", "session");
     set_integer(object, "version", info.version);
     set_integer(object, "tokens_read", info.tokens_read);
-    set_string(object, "mode", MODE_NAMES[info.mode]);
+    set_string(object, "mode", fam_mode_name(info.mode));
     set_integer(object, "layers", info.layers);
     set_integer(object, "hidden_size", info.hidden_size);
     set_integer(object, "vocab_size", info.vocab_size);

@@ -53,9 +53,15 @@ typedef struct fam_engine_fault {
 fam_status fam_engine_open_faulty(fam_engine **out, const char *model_path, const fam_engine_options *options,
                                   fam_engine_fault *fault, fam_error *error);
 
-/* Reads tokens like fam_session_feed, without touching the sampler's record of what was generated. */
-fam_status fam_session_read(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
-                            fam_error *error);
+/* Reads one span, tokens [n] that were checked, n <= session->span: nothing is asked or told. nll may be NULL. */
+fam_status fam_session_read_span(fam_session *session, const int32_t *tokens, int64_t n, double *nll, fam_error *error);
+
+/* INVALID_ARGUMENT, CONTEXT_FULL, or DEVICE: what keeps these tokens from being read. */
+fam_status fam_session_check_tokens(const fam_session *session, const int32_t *tokens, size_t count, fam_error *error);
+
+/* FAM_STATUS_DEVICE if an operator failed in the middle of a span: the timeline is then torn, until it is reset or
+ * restored. */
+fam_status fam_session_check_whole(const fam_session *session, fam_error *error);
 
 /* FAM_OK with session->logits filled; INVALID_ARGUMENT before the first token. */
 fam_status fam_session_make_logits(fam_session *session, fam_error *error);
@@ -64,5 +70,8 @@ fam_status fam_session_make_logits(fam_session *session, fam_error *error);
  * cover keep their defaults (already in `into`). A size of 0 or larger than ours: INVALID_ARGUMENT. */
 fam_status fam_options_copy(void *into, size_t size, const void *from, size_t from_size, const char *what,
                             fam_error *error);
+
+/* The other way: writes defaults into a caller's struct of `into_size` bytes, and its size. */
+void fam_options_give(void *into, size_t into_size, const void *defaults, size_t size);
 
 #endif

@@ -14,7 +14,7 @@
 #include "base/bytes.h"
 #include "base/random.h"
 
-enum { RECENT_MAX = 1024 };
+enum { RECENT_MAX = 1024, TIMES_MAX = 1 << 30 };
 
 typedef struct candidate {
     float logit;
@@ -33,13 +33,18 @@ struct fam_sampler {
     uint16_t *recent_times;     /* [V]: how often each id is in the ring */
     int32_t *generated_times;   /* [V]: since the last feed of the caller */
     int64_t generated_distinct;
+    uint8_t *forbidden;         /* [V]: 1 for ids that are never drawn */
+    bool any_forbidden;
     float *adjusted;            /* [V] */
     candidate *candidates;      /* [V] */
 };
 
-void fam_sampling_init(fam_sampling *sampling)
+void fam_sampling_init_sized(fam_sampling *sampling, size_t size)
 {
-    *sampling = (fam_sampling){.size = sizeof *sampling, .top_p = 1, .repetition_penalty = 1};
+    const fam_sampling defaults = {.top_p = 1, .repetition_penalty = 1};
+    memset(sampling, 0, size);
+    memcpy(sampling, &defaults, size < sizeof defaults ? size : sizeof defaults);
+    sampling->size = size;
 }
 
 fam_status fam_sampler_create(fam_sampler **out, fam_memory *memory, int64_t vocab_size, fam_error *error)
@@ -52,6 +57,7 @@ fam_status fam_sampler_create(fam_sampler **out, fam_memory *memory, int64_t voc
     sampler->vocab_size = vocab_size;
     FAM_TRY_ALLOC(sampler->recent_times, fam_alloc_array(memory, n, sizeof *sampler->recent_times), "sampler");
     FAM_TRY_ALLOC(sampler->generated_times, fam_alloc_array(memory, n, sizeof *sampler->generated_times), "sampler");
+    FAM_TRY_ALLOC(sampler->forbidden, fam_alloc_array(memory, n, sizeof *sampler->forbidden), "sampler");
     FAM_TRY_ALLOC(sampler->adjusted, fam_alloc_array(memory, n, sizeof *sampler->adjusted), "sampler");
     FAM_TRY_ALLOC(sampler->candidates, fam_alloc_array(memory, n, sizeof *sampler->candidates), "sampler");
     fam_sampling_init(&sampler->settings);
@@ -70,6 +76,7 @@ void fam_sampler_free(fam_sampler *sampler)
     fam_free(sampler->memory, sampler->bias);
     fam_free(sampler->memory, sampler->recent_times);
     fam_free(sampler->memory, sampler->generated_times);
+    fam_free(sampler->memory, sampler->forbidden);
     fam_free(sampler->memory, sampler->adjusted);
     fam_free(sampler->memory, sampler->candidates);
     fam_free(sampler->memory, sampler);
@@ -166,8 +173,15 @@ void fam_sampler_begin_feed(fam_sampler *sampler)
     sampler->generated_distinct = 0;
 }
 
+void fam_sampler_forbid(fam_sampler *sampler, int32_t token)
+{
+    sampler->forbidden[token] = 1;
+    sampler->any_forbidden = true;
+}
+
 void fam_sampler_reset(fam_sampler *sampler)
 {
+    fam_random_seed(&sampler->random, sampler->settings.seed);
     fam_sampler_begin_feed(sampler);
     memset(sampler->recent_times, 0, (size_t)sampler->vocab_size * sizeof *sampler->recent_times);
     sampler->recent_count = sampler->recent_next = 0;
@@ -186,8 +200,9 @@ void fam_sampler_saw(fam_sampler *sampler, int32_t token)
 
 void fam_sampler_generated(fam_sampler *sampler, int32_t token)
 {
-    if (sampler->generated_times[token]++ == 0)
-        sampler->generated_distinct++;
+    int32_t *times = &sampler->generated_times[token];
+    sampler->generated_distinct += *times == 0;
+    *times += *times < TIMES_MAX;
 }
 
 /* ---- drawing ------------------------------------------------------------------------------------------------------ */
@@ -221,6 +236,9 @@ static void adjust(fam_sampler *sampler, const float *logits)
     const fam_sampling *s = &sampler->settings;
     float *out = sampler->adjusted;
     memcpy(out, logits, (size_t)sampler->vocab_size * sizeof *out);
+    for (int64_t id = 0; sampler->any_forbidden && id < sampler->vocab_size; id++)
+        if (sampler->forbidden[id])
+            out[id] = -INFINITY;
     for (size_t i = 0; i < sampler->bias_count; i++)
         out[sampler->bias[i].id] += sampler->bias[i].bias;
     if (s->repetition_penalty != 1) {
@@ -256,68 +274,81 @@ static int32_t largest(const float *logits, int64_t count)
     return best;
 }
 
-/* Keeps the candidates that the filters let through, in sampler->candidates, best first where a filter needs an order.
- * Returns their number; *weights_sum is the sum of exp((logit - top) / temperature) over them. */
-static size_t filter(fam_sampler *sampler, float top, double *weights_sum)
+/* A candidate's share before normalising; the best one's is 1. The division is in double, so that a temperature near 0
+ * makes no NaN; below -100 a float's exponential is 0. */
+static double weight_of(const fam_sampler *sampler, candidate c, float top)
 {
-    const fam_sampling *s = &sampler->settings;
-    const float scale = (float)(1 / s->temperature);
-    candidate *list = sampler->candidates;
-    size_t count = 0, kept = 0;
-    double all = 0, sum = 0;
+    double exponent = ((double)c.logit - (double)top) / sampler->settings.temperature;
+    return exponent < -100 ? 0 : (double)expf((float)exponent);
+}
+
+/* All that is not forbidden, by id. Returns their number. */
+static size_t list_candidates(fam_sampler *sampler)
+{
+    size_t count = 0;
     for (int64_t id = 0; id < sampler->vocab_size; id++)
         if (sampler->adjusted[id] != -INFINITY)
-            list[count++] = (candidate){.logit = sampler->adjusted[id], .id = (int32_t)id};
-    bool ordered = (s->top_k > 0 && (size_t)s->top_k < count) || s->top_p < 1;
-    if (!ordered) {
-        for (size_t i = 0; i < count; i++) {
-            double weight = (double)expf((list[i].logit - top) * scale);
-            if (weight < s->min_p)
-                continue;
-            list[kept++] = list[i];
-            sum += weight;
-        }
-        *weights_sum = sum;
-        return kept;
-    }
+            sampler->candidates[count++] = (candidate){.logit = sampler->adjusted[id], .id = (int32_t)id};
+    return count;
+}
+
+static double sum_of_weights(const fam_sampler *sampler, size_t count, float top)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += weight_of(sampler, sampler->candidates[i], top);
+    return sum;
+}
+
+/* Brings the best of `count` candidates to the front, best first: `most` of them, or fewer if their weights reach
+ * `enough` before. A heap, since few of many are wanted. Returns their number. */
+static size_t bring_best_first(fam_sampler *sampler, size_t count, size_t most, double enough, float top)
+{
+    candidate *list = sampler->candidates;
+    size_t left = count;
+    double sum = 0;
     for (size_t i = count / 2; i-- > 0;)
         sift_down(list, count, i);
-    /* Popping the heap puts the best candidates, in order, at the end of the array. */
-    size_t limit = s->top_k > 0 && (size_t)s->top_k < count ? (size_t)s->top_k : count, left = count;
-    if (limit == count) /* top_p is a share of what top_k has left */
-        for (size_t i = 0; i < count; i++)
-            all += (double)expf((list[i].logit - top) * scale);
-    while (count - left < limit) {
+    while (count - left < most && sum < enough) { /* the best go to the array's end, the first of them last */
         candidate best = list[0];
         list[0] = list[--left];
         sift_down(list, left, 0);
         list[left] = best;
-        if (limit == count) {
-            sum += (double)expf((best.logit - top) * scale);
-            if (sum >= s->top_p * all)
-                break;
-        }
+        sum += weight_of(sampler, best, top);
     }
-    size_t popped = count - left;
-    for (size_t i = 0; i < popped / 2; i++) { /* best first */
+    size_t found = count - left;
+    for (size_t i = 0; i < found / 2; i++) {
         candidate swap = list[left + i];
         list[left + i] = list[count - 1 - i];
         list[count - 1 - i] = swap;
     }
-    memmove(list, list + left, popped * sizeof *list);
-    if (limit < count) {
-        for (size_t i = 0; i < popped; i++)
-            all += (double)expf((list[i].logit - top) * scale);
+    memmove(list, list + left, found * sizeof *list);
+    return found;
+}
+
+/* Leaves the candidates that the filters let through in sampler->candidates. Returns their number; *sum is that of their
+ * weights. */
+static size_t filter(fam_sampler *sampler, float top, double *sum)
+{
+    const fam_sampling *s = &sampler->settings;
+    candidate *list = sampler->candidates;
+    size_t count = list_candidates(sampler), kept = 0;
+    double enough = INFINITY; /* the weight at which top_p is satisfied: its share of what top_k has left */
+    if (s->top_k > 0 && (size_t)s->top_k < count) {
+        count = bring_best_first(sampler, count, (size_t)s->top_k, INFINITY, top);
+        enough = s->top_p < 1 ? s->top_p * sum_of_weights(sampler, count, top) : INFINITY;
+    } else if (s->top_p < 1) {
+        enough = s->top_p * sum_of_weights(sampler, count, top);
+        count = bring_best_first(sampler, count, count, enough, top);
     }
-    sum = 0;
-    for (size_t i = 0; i < popped; i++) {
-        double weight = (double)expf((list[i].logit - top) * scale);
-        if (weight < s->min_p || (i > 0 && sum >= s->top_p * all))
-            break;
-        sum += weight;
-        kept++;
+    *sum = 0;
+    for (size_t i = 0; i < count && *sum < enough; i++) {
+        double weight = weight_of(sampler, list[i], top);
+        if (weight < s->min_p)
+            continue;
+        *sum += weight;
+        list[kept++] = list[i];
     }
-    *weights_sum = sum;
     return kept;
 }
 
@@ -331,14 +362,12 @@ fam_status fam_sampler_draw(fam_sampler *sampler, int32_t *token, const float *l
     if (sampler->settings.temperature == 0)
         return FAM_OK;
     double sum = 0;
-    float top = sampler->adjusted[best], scale = (float)(1 / sampler->settings.temperature);
+    float top = sampler->adjusted[best];
     size_t count = filter(sampler, top, &sum);
     double at = fam_random_uniform(&sampler->random) * sum;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && at >= 0; i++) {
         *token = sampler->candidates[i].id;
-        at -= (double)expf((sampler->candidates[i].logit - top) * scale);
-        if (at < 0)
-            break;
+        at -= weight_of(sampler, sampler->candidates[i], top);
     }
     return FAM_OK;
 }
@@ -420,7 +449,7 @@ fam_status fam_sampler_unpack(fam_sampler *sampler, const char *name, const uint
     for (size_t i = 0; i < counts[2]; i++) {
         int32_t id = (int32_t)fam_read_u32(generated + 8 * i), times = (int32_t)fam_read_u32(generated + 8 * i + 4);
         FAM_TRY(check_id(name, "generated token", id, sampler->vocab_size, error));
-        FAM_FAIL_IF(id <= last || times < 1, FAM_STATUS_BAD_FORMAT,
+        FAM_FAIL_IF(id <= last || times < 1 || times > TIMES_MAX, FAM_STATUS_BAD_FORMAT,
                     "%s: session file: sampler: generated token: found id %d %d times after id %lld", name, id, times,
                     (long long)last);
         last = id;

@@ -21,7 +21,10 @@ fam_status fam_sampler_copy(fam_sampler *to, const fam_sampler *from, fam_error 
 /* Checks and takes the settings and reseeds. On failure the sampler is as it was. */
 fam_status fam_sampler_set(fam_sampler *sampler, const fam_sampling *sampling, fam_error *error);
 
-/* Forgets all tokens (a new stream). */
+/* An id that is never drawn. */
+void fam_sampler_forbid(fam_sampler *sampler, int32_t token);
+
+/* Forgets all tokens and reseeds (a new stream). */
 void fam_sampler_reset(fam_sampler *sampler);
 /* Tells of a token that the session has read, or generated. */
 void fam_sampler_saw(fam_sampler *sampler, int32_t token);

@@ -58,6 +58,30 @@ static void section_lengths(uint64_t out[FAM_SECTION_COUNT], const fam_session *
     out[FAM_SECTION_NOTE] = session->note_size;
 }
 
+static bool all_finite_f32(const uint8_t *data, uint64_t bytes)
+{
+    for (uint64_t i = 0; i + 4 <= bytes; i += 4) {
+        uint32_t bits;
+        memcpy(&bits, data + i, 4);
+        if ((bits & 0x7f800000u) == 0x7f800000u)
+            return false;
+    }
+    return true;
+}
+
+static bool all_finite(const uint8_t *data, uint64_t bytes, fam_dtype dtype)
+{
+    if (dtype == FAM_DTYPE_F32)
+        return all_finite_f32(data, bytes);
+    for (uint64_t i = 0; i + 2 <= bytes; i += 2) {
+        uint16_t bits;
+        memcpy(&bits, data + i, 2);
+        if ((bits & 0x7f80u) == 0x7f80u)
+            return false;
+    }
+    return true;
+}
+
 /* ---- saving ------------------------------------------------------------------------------------------------------- */
 
 enum { COPY_BYTES = 1 << 16 };
@@ -68,18 +92,36 @@ typedef struct saving {
     uint8_t *buffer; /* COPY_BYTES */
 } saving;
 
-static fam_status write_device(void *context, void *device, size_t bytes, fam_error *error)
+/* What could not be restored must not replace a file that can. */
+static fam_status write_finite(const saving *s, const void *data, size_t bytes, fam_dtype dtype, fam_error *error)
 {
-    saving *s = context;
+    if (!all_finite(data, bytes, dtype))
+        return fam_error_set(error, FAM_STATUS_FAILED, "session: found NaN or infinity, need finite numbers to save it");
+    return fam_session_writer_write(s->writer, data, bytes, error);
+}
+
+static fam_status write_device(const saving *s, void *device, size_t bytes, fam_dtype dtype, fam_error *error)
+{
     for (size_t at = 0; at < bytes;) {
         size_t n = bytes - at < COPY_BYTES ? bytes - at : COPY_BYTES;
         s->backend->ops->read(s->backend, s->buffer, (char *)device + at, n);
-        fam_status status = fam_session_writer_write(s->writer, s->buffer, n, error);
+        fam_status status = write_finite(s, s->buffer, n, dtype, error);
         if (status != FAM_OK)
             return status;
         at += n;
     }
     return FAM_OK;
+}
+
+static fam_status write_state(void *context, void *device, size_t bytes, fam_error *error)
+{
+    return write_device(context, device, bytes, FAM_DTYPE_F32, error);
+}
+
+static fam_status write_ring(void *context, void *device, size_t bytes, fam_error *error)
+{
+    const saving *s = context;
+    return write_device(s, device, bytes, s->backend->dtype, error);
 }
 
 fam_status fam_session_save(const fam_session *session, const char *path, fam_error *error)
@@ -92,12 +134,13 @@ fam_status fam_session_save(const fam_session *session, const char *path, fam_er
     const fam_session_header header = describe(session);
     section_lengths(lengths, session, session->timeline->position);
 
+    FAM_TRY(fam_session_check_whole(session, error));
     FAM_TRY_ALLOC(s.buffer, fam_alloc(memory, COPY_BYTES), path);
     FAM_TRY_ALLOC(sampler, fam_alloc(memory, lengths[FAM_SECTION_SAMPLER]), path);
     fam_sampler_pack(session->sampler, sampler);
     FAM_TRY(fam_session_writer_begin(&s.writer, memory, path, &header, lengths, error));
-    FAM_TRY(fam_timeline_visit(session->timeline, write_device, write_device, &s, error));
-    FAM_TRY(fam_session_writer_write(s.writer, session->hidden, lengths[FAM_SECTION_HIDDEN], error));
+    FAM_TRY(fam_timeline_visit(session->timeline, write_state, write_ring, &s, error));
+    FAM_TRY(write_finite(&s, session->hidden, lengths[FAM_SECTION_HIDDEN], FAM_DTYPE_F32, error));
     FAM_TRY(fam_session_writer_write(s.writer, sampler, lengths[FAM_SECTION_SAMPLER], error));
     FAM_TRY(fam_session_writer_write(s.writer, session->note, session->note_size, error));
     fam_session_writer *writer = s.writer;
@@ -156,30 +199,6 @@ done:
     return status;
 }
 
-static bool all_finite_f32(const uint8_t *data, uint64_t bytes)
-{
-    for (uint64_t i = 0; i + 4 <= bytes; i += 4) {
-        uint32_t bits;
-        memcpy(&bits, data + i, 4);
-        if ((bits & 0x7f800000u) == 0x7f800000u)
-            return false;
-    }
-    return true;
-}
-
-static bool all_finite(const uint8_t *data, uint64_t bytes, fam_dtype dtype)
-{
-    if (dtype == FAM_DTYPE_F32)
-        return all_finite_f32(data, bytes);
-    for (uint64_t i = 0; i + 2 <= bytes; i += 2) {
-        uint16_t bits;
-        memcpy(&bits, data + i, 2);
-        if ((bits & 0x7f80u) == 0x7f80u)
-            return false;
-    }
-    return true;
-}
-
 static fam_status check_contents(const fam_session *session, const char *path, const fam_session_file *file,
                                  fam_error *error)
 {
@@ -231,7 +250,7 @@ fam_status fam_session_restore(fam_session *session, const char *path, fam_error
     fam_status status = FAM_OK;
     fam_session_file file = {0};
     fam_memory *memory = &session->engine->memory;
-    uint8_t *note = NULL;
+    uint8_t *note = NULL, *sampler = NULL;
     FAM_TRY(fam_session_file_open(&file, path, error));
     FAM_TRY(check_belongs(session, path, &file.header, error));
     FAM_TRY(check_contents(session, path, &file, error));
@@ -240,8 +259,11 @@ fam_status fam_session_restore(fam_session *session, const char *path, fam_error
         FAM_TRY_ALLOC(note, fam_alloc(memory, note_size), path);
         memcpy(note, file.section[FAM_SECTION_NOTE], note_size);
     }
-    FAM_TRY(fam_sampler_unpack(session->sampler, path, file.section[FAM_SECTION_SAMPLER],
-                               file.length[FAM_SECTION_SAMPLER], error));
+    /* a copy: another process may write to the file between the check and the use of its ids */
+    size_t sampler_size = file.length[FAM_SECTION_SAMPLER];
+    FAM_TRY_ALLOC(sampler, fam_alloc(memory, sampler_size), path);
+    memcpy(sampler, file.section[FAM_SECTION_SAMPLER], sampler_size);
+    FAM_TRY(fam_sampler_unpack(session->sampler, path, sampler, sampler_size, error));
 
     /* From here on nothing can fail but the device. */
     restoring r = {.backend = session->engine->backend, .state = file.section[FAM_SECTION_STATE],
@@ -249,6 +271,7 @@ fam_status fam_session_restore(fam_session *session, const char *path, fam_error
     session->timeline->position = file.header.position;
     session->timeline->offset = file.header.offset;
     session->timeline->with_residual = file.header.with_residual != 0;
+    session->timeline->torn = false;
     FAM_TRY(fam_timeline_visit(session->timeline, take_state, take_ring, &r, error));
     session->has_hidden = file.length[FAM_SECTION_HIDDEN] > 0;
     if (session->has_hidden)
@@ -261,6 +284,7 @@ fam_status fam_session_restore(fam_session *session, const char *path, fam_error
     FAM_TRY(fam_forward_project_state(session->workspace, session->timeline, error));
 done:
     fam_free(memory, note);
+    fam_free(memory, sampler);
     fam_session_file_close(&file);
     return status;
 }

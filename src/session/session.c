@@ -9,9 +9,10 @@
 enum { DEFAULT_SPAN = 512 };
 #define SPAN_MAX ((int64_t)1 << 24)
 
-void fam_session_options_init(fam_session_options *options)
+void fam_session_options_init_sized(fam_session_options *options, size_t size)
 {
-    *options = (fam_session_options){.size = sizeof *options, .span = FAM_AUTO};
+    const fam_session_options defaults = {.span = FAM_AUTO};
+    fam_options_give(options, size, &defaults, sizeof defaults);
 }
 
 static int64_t state_elements(const fam_model *model)
@@ -40,7 +41,8 @@ static fam_status read_options(fam_session_options *out, const fam_session_optio
         FAM_FAIL_IF(!isfinite(out->start_state[i]), bad, "start_state: element %lld: found %g, need a finite number",
                     (long long)i, (double)out->start_state[i]);
     if (out->span == FAM_AUTO)
-        out->span = model->window.mode == FAM_MODE_FULL ? DEFAULT_SPAN : fam_max_i64(DEFAULT_SPAN, 1);
+        out->span = DEFAULT_SPAN;
+    FAM_TRY(fam_model_check_sizes(&model->config, &model->window, 1, out->span, error));
 done:
     return status;
 }
@@ -75,6 +77,21 @@ done:
     return status;
 }
 
+/* Ids that pad the vocabulary have no token, and are never drawn. */
+static fam_status make_sampler(fam_session *session, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    const fam_engine *engine = session->engine;
+    int64_t vocab = engine->model->config.vocab_size;
+    size_t length;
+    FAM_TRY(fam_sampler_create(&session->sampler, &session->engine->memory, vocab, error));
+    for (int64_t id = 0; engine->tokenizer && id < vocab; id++)
+        if (!fam_tokenizer_bytes(engine->tokenizer, (int32_t)id, &length))
+            fam_sampler_forbid(session->sampler, (int32_t)id);
+done:
+    return status;
+}
+
 fam_status fam_session_create(fam_session **out, fam_engine *engine, const fam_session_options *given, fam_error *error)
 {
     fam_status status = FAM_OK;
@@ -93,7 +110,7 @@ fam_status fam_session_create(fam_session **out, fam_engine *engine, const fam_s
     FAM_TRY(fam_workspace_create(&session->workspace, model, session->span, error));
     FAM_TRY_ALLOC(session->hidden, fam_alloc_array(memory, (size_t)model->config.hidden_size, sizeof(float)), "session");
     FAM_TRY_ALLOC(session->logits, fam_alloc_array(memory, vocab, sizeof(float)), "session");
-    FAM_TRY(fam_sampler_create(&session->sampler, memory, model->config.vocab_size, error));
+    FAM_TRY(make_sampler(session, error));
     if (options.start_state) {
         size_t bytes = (size_t)state_elements(model) * sizeof(float);
         FAM_TRY_ALLOC(session->start_state, fam_alloc(memory, bytes), "session");
@@ -129,6 +146,7 @@ fam_status fam_session_clone(fam_session **out, const fam_session *from, fam_err
     fam_session *session = NULL;
     fam_session_options options = from->options;
     options.start_state = from->start_state;
+    FAM_TRY(fam_session_check_whole(from, error));
     FAM_TRY(fam_session_create(&session, from->engine, &options, error));
     fam_timeline_copy(session->timeline, from->timeline);
     FAM_TRY(fam_sampler_copy(session->sampler, from->sampler, error));
@@ -148,24 +166,34 @@ void fam_session_reset(fam_session *session)
     /* Everything was prepared when the session was created, so beginning again cannot fail for want of memory. */
     fam_forward_begin(session->workspace, session->timeline, session->start_state, NULL);
     fam_sampler_reset(session->sampler);
+    fam_session_set_note(session, NULL, 0, NULL);
     session->has_hidden = session->has_logits = false;
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------------ */
 
-static fam_status check_tokens(const fam_session *session, const int32_t *tokens, size_t count, fam_error *error)
+fam_status fam_session_check_whole(const fam_session *session, fam_error *error)
+{
+    if (!session->timeline->torn)
+        return FAM_OK;
+    return fam_error_set(error, FAM_STATUS_DEVICE,
+                         "session: found one that a failed operator left torn, need a reset or a restore");
+}
+
+fam_status fam_session_check_tokens(const fam_session *session, const int32_t *tokens, size_t count, fam_error *error)
 {
     fam_status status = FAM_OK;
     const fam_model *model = session->engine->model;
     const fam_timeline *timeline = session->timeline;
     int64_t vocab = model->config.vocab_size;
+    FAM_TRY(fam_session_check_whole(session, error));
     FAM_FAIL_IF(model->window.mode == FAM_MODE_FULL && count > (size_t)(timeline->ring_rows - timeline->position),
                 FAM_STATUS_CONTEXT_FULL,
                 "context: found %lld tokens, need at most %lld; read on without limit with --mode bswa or with a memory "
                 "(--adapter), or make room with --context",
                 (long long)(timeline->position + (int64_t)count), (long long)timeline->ring_rows);
-    FAM_FAIL_IF(count > (size_t)fam_timeline_room(timeline), FAM_STATUS_CONTEXT_FULL, "position: found more than %lld, the largest",
-                (long long)FAM_POSITION_MAX);
+    FAM_FAIL_IF(count > (size_t)fam_timeline_room(timeline), FAM_STATUS_CONTEXT_FULL,
+                "position: found more than %lld, the largest", (long long)FAM_POSITION_MAX);
     for (size_t i = 0; i < count; i++)
         FAM_FAIL_IF(tokens[i] < 0 || tokens[i] >= vocab, FAM_STATUS_INVALID_ARGUMENT,
                     "token %zu: found id %d, need 0 to %lld", i, tokens[i], (long long)vocab - 1);
@@ -194,32 +222,42 @@ static void keep_hidden(fam_session *session)
     session->has_logits = false;
 }
 
-/* Reads tokens that were checked. nll may be NULL. */
-static fam_status read_spans(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
-                             fam_error *error)
+fam_status fam_session_read_span(fam_session *session, const int32_t *tokens, int64_t n, double *nll, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    if (nll) {
+        nll[0] = NAN;
+        /* Whatever may fail for want of memory comes before the tokens are read: their nll cannot be had again. */
+        FAM_TRY(fam_forward_prepare_nll(session->workspace, n - 1, error));
+        if (session->has_hidden)
+            FAM_TRY(fam_forward_nll_of(session->workspace, &nll[0], tokens[0], session->hidden, error));
+    }
+    FAM_TRY(fam_forward_span(session->workspace, session->timeline, tokens, n, nll ? n : 1, session->probe, error));
+    keep_hidden(session);
+    for (int64_t i = 0; i < n; i++)
+        fam_sampler_saw(session->sampler, tokens[i]);
+    if (nll)
+        FAM_TRY(score_rows(session, tokens, n - 1, nll, error));
+done:
+    return status;
+}
+
+/* Reads the caller's tokens span by span. A new count of what is generated begins, unless nothing is read. */
+static fam_status read_tokens(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
+                              fam_error *error)
 {
     fam_status status = FAM_OK;
     const fam_session_options *options = &session->options;
     size_t done_count = 0;
+    FAM_TRY(fam_session_check_tokens(session, tokens, count, error));
     while (done_count < count) {
         FAM_FAIL_IF(options->cancelled && options->cancelled(options->context), FAM_STATUS_CANCELLED,
                     "cancelled after %zu of %zu tokens", done_count, count);
         int64_t n = fam_min_i64(session->span, (int64_t)(count - done_count));
-        if (nll) {
-            nll[done_count] = NAN;
-            if (session->has_hidden)
-                FAM_TRY(fam_forward_nll_of(session->workspace, &nll[done_count], tokens[done_count], session->hidden,
-                                           error));
-        }
-        FAM_TRY(fam_forward_span(session->workspace, session->timeline, tokens + done_count, n, nll ? n : 1,
-                                 session->probe, error));
-        keep_hidden(session);
-        for (int64_t i = 0; i < n; i++)
-            fam_sampler_saw(session->sampler, tokens[done_count + (size_t)i]);
-        size_t before = done_count;
+        FAM_TRY(fam_session_read_span(session, tokens + done_count, n, nll ? nll + done_count : NULL, error));
+        if (done_count == 0)
+            fam_sampler_begin_feed(session->sampler);
         done_count += (size_t)n;
-        if (nll)
-            FAM_TRY(score_rows(session, tokens + before, n - 1, nll + before, error));
         if (options->progress)
             options->progress(options->context, (int64_t)done_count, (int64_t)count);
     }
@@ -229,42 +267,26 @@ done:
     return status;
 }
 
-fam_status fam_session_read(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
-                            fam_error *error)
-{
-    fam_status status = FAM_OK;
-    if (consumed)
-        *consumed = 0;
-    FAM_TRY(check_tokens(session, tokens, count, error));
-    FAM_TRY(read_spans(session, tokens, count, nll, consumed, error));
-done:
-    return status;
-}
-
-/* The same for the caller: a new count of what is generated begins, unless nothing is read. */
-static fam_status read_for_caller(fam_session *session, const int32_t *tokens, size_t count, double *nll,
-                                  size_t *consumed, fam_error *error)
-{
-    fam_status status = FAM_OK;
-    if (consumed)
-        *consumed = 0;
-    FAM_TRY(check_tokens(session, tokens, count, error));
-    fam_sampler_begin_feed(session->sampler);
-    FAM_TRY(read_spans(session, tokens, count, nll, consumed, error));
-done:
-    return status;
-}
-
 fam_status fam_session_feed(fam_session *session, const int32_t *tokens, size_t count, size_t *consumed,
                             fam_error *error)
 {
-    return read_for_caller(session, tokens, count, NULL, consumed, error);
+    return read_tokens(session, tokens, count, NULL, consumed, error);
 }
 
 fam_status fam_session_score(fam_session *session, const int32_t *tokens, size_t count, double *nll, size_t *consumed,
                              fam_error *error)
 {
-    return read_for_caller(session, tokens, count, nll, consumed, error);
+    return read_tokens(session, tokens, count, nll, consumed, error);
+}
+
+fam_status fam_session_accept(fam_session *session, int32_t token, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    FAM_TRY(fam_session_check_tokens(session, &token, 1, error));
+    FAM_TRY(fam_session_read_span(session, &token, 1, NULL, error));
+    fam_sampler_generated(session->sampler, token);
+done:
+    return status;
 }
 
 fam_status fam_session_make_logits(fam_session *session, fam_error *error)

@@ -1,6 +1,6 @@
 /*
- * text/added.c: see added.h. At each place where a token may begin, the range of sorted tokens that still fit is narrowed
- * byte by byte.
+ * text/added.c: see added.h. At each place where a token may begin, the range of sorted tokens that still fit is
+ * narrowed byte by byte.
  */
 #include "text/added.h"
 
@@ -25,8 +25,8 @@ void fam_added_set_prepare(fam_added_set *set)
     }
 }
 
-/* The first token of [low, high), all alike in their first `depth` bytes, whose next byte is at least `byte`; a token that
- * ends there sorts first. */
+/* The first token of [low, high), all alike in their first `depth` bytes, whose next byte is at least `byte`; a token
+ * that ends there sorts first. */
 static size_t lower_bound(const fam_added_set *set, size_t low, size_t high, uint32_t depth, int byte)
 {
     while (low < high) {

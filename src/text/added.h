@@ -1,5 +1,6 @@
 /*
- * text/added.h: finding added tokens (special ones, and others that go before merging) in a text: leftmost, then longest.
+ * text/added.h: finding added tokens (special ones, and others that go before merging) in a text: leftmost, then
+ * longest.
  */
 #ifndef FAM_TEXT_ADDED_H
 #define FAM_TEXT_ADDED_H

@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-    SHORT_WORD = 48,      /* symbols; above it the heap is faster */
+    SHORT_WORD = 48,        /* symbols; above it the heap is faster */
     KEPT_SYMBOLS = 1 << 14, /* work space that is kept for the next word */
     HEAP_ARITY = 4
 };

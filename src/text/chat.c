@@ -32,7 +32,7 @@ typedef struct family {
 } family;
 
 #define CHATML_LOOP                                                                                                    \
-    "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"               \
+    "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"             \
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 
 static const family families[] = {
@@ -172,8 +172,8 @@ static fam_status check_messages(const fam_message *messages, size_t count, size
             known |= strcmp(role, roles[k]) == 0;
         FAM_FAIL_IF(!known, FAM_STATUS_INVALID_ARGUMENT,
                     "chat: message %zu: role: found \"%.40s\", need system, user or assistant", i, role);
-        FAM_FAIL_IF(!messages[i].content, FAM_STATUS_INVALID_ARGUMENT, "chat: message %zu: content: found none, need text",
-                    i);
+        FAM_FAIL_IF(!messages[i].content, FAM_STATUS_INVALID_ARGUMENT,
+                    "chat: message %zu: content: found none, need text", i);
     }
 done:
     return status;
@@ -209,7 +209,8 @@ typedef struct chat_encoder {
     void *context;
 } chat_encoder;
 
-/* Text between two special tokens is one text, however many parts it has, so that ids are those of the whole rendering. */
+/* Text between two special tokens is one text, however many parts it has, so that ids are those of the whole rendering.
+ */
 static fam_status encode_part(void *context, const char *text, size_t size, bool special, fam_error *error)
 {
     chat_encoder *chat = context;
@@ -230,8 +231,8 @@ fam_status fam_chat_encode(const fam_tokenizer *tokenizer, const char *template_
     fam_status status = FAM_OK;
     fam_chat_format *format = NULL;
     chat_encoder chat = {.tokenizer = tokenizer, .sink = sink, .context = context};
-    FAM_TRY(fam_chat_format_create(&format, tokenizer->memory, tokenizer->name, template_name,
-                                   tokenizer->chat_template, error));
+    FAM_TRY(fam_chat_format_create(&format, tokenizer->memory, tokenizer->name, template_name, tokenizer->chat_template,
+                                   error));
     FAM_TRY(fam_encoder_create(&chat.encoder, tokenizer, false, error));
     FAM_TRY(fam_chat_render(format, messages, count, first_message, add_generation_prompt, encode_part, &chat, error));
     FAM_TRY(fam_encoder_finish(chat.encoder, sink, context, error));

@@ -1,7 +1,7 @@
 /*
- * text/chat.h: conversations as a model was taught to read them. Only the built-in formats of chat.c are used; the Jinja
- * template of a model serves to tell which of them is meant, and what its default system prompt is. fam_chat_encode of
- * fam/tokenizer.h is made of this.
+ * text/chat.h: conversations as a model was taught to read them. Only the built-in formats of chat.c are used; the
+ * Jinja template of a model serves to tell which of them is meant, and what its default system prompt is.
+ * fam_chat_encode of fam/tokenizer.h is made of this.
  */
 #ifndef FAM_TEXT_CHAT_H
 #define FAM_TEXT_CHAT_H
@@ -10,10 +10,10 @@
 
 typedef struct fam_chat_format fam_chat_format;
 
-/* `name`: a built-in format ("chatml"), or NULL for what `template_text` (the model's Jinja template; NULL: it has none)
- * asks for. If both are given and the template is of that format, its default system prompt is kept. `where` names the
- * model in messages. UNSUPPORTED: the template, or its lack, is not known, with the option to choose a format;
- * INVALID_ARGUMENT: no format has that name. */
+/* `name`: a built-in format ("chatml"), or NULL for what `template_text` (the model's Jinja template; NULL: it has
+ * none) asks for. If both are given and the template is of that format, its default system prompt is kept. `where`
+ * names the model in messages. UNSUPPORTED: the template, or its lack, is not known, with the option to choose a
+ * format; INVALID_ARGUMENT: no format has that name. */
 fam_status fam_chat_format_create(fam_chat_format **out, fam_memory *memory, const char *where, const char *name,
                                   const char *template_text, fam_error *error);
 void fam_chat_format_free(fam_chat_format *format); /* NULL is allowed */

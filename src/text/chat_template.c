@@ -1,9 +1,10 @@
 /*
  * text/chat_template.c: see chat_template.h.
  *
- * The one spelling: statements as {%...%}, expressions as {{...}}; strings between bytes 1 and 2, with escapes resolved;
- * a blank only between two words; text outside of tags as a string in an expression; neighbouring expressions and strings
- * joined. Blanks around tags go as Jinja has it with trim_blocks and lstrip_blocks, which transformers sets.
+ * The one spelling: statements as {%...%}, expressions as {{...}}; strings between bytes 1 and 2, with escapes
+ * resolved; a blank only between two words; text outside of tags as a string in an expression; neighbouring expressions
+ * and strings joined. Blanks around tags go as Jinja has it with trim_blocks and lstrip_blocks, which transformers
+ * sets.
  */
 #include "text/chat_template.h"
 
@@ -196,7 +197,8 @@ static bool normalize(writer *w, const char *text, size_t length)
 /* What sets add_generation_prompt when nobody gave it says nothing. */
 static void drop_preamble(writer *w)
 {
-    static const char preamble[] = "{%if not add_generation_prompt is defined%}{%set add_generation_prompt=false%}{%endif%}";
+    static const char preamble[] =
+        "{%if not add_generation_prompt is defined%}{%set add_generation_prompt=false%}{%endif%}";
     size_t length = strlen(preamble);
     if (w->used >= length && memcmp(w->out, preamble, length) == 0) {
         w->used -= length;

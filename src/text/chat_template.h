@@ -14,8 +14,8 @@ enum { FAM_CHAT_TEMPLATE_BYTES_MAX = 1 << 16 };
 /* Stands in a known template for any text within one string. */
 #define FAM_CHAT_HOLE "\x03"
 
-/* *out (NUL-terminated, released with fam_free): the template in the one spelling; NULL with FAM_OK if it is longer than
- * the limit, holds control characters or has a tag without its end, which no known template does. */
+/* *out (NUL-terminated, released with fam_free): the template in the one spelling; NULL with FAM_OK if it is longer
+ * than the limit, holds control characters or has a tag without its end, which no known template does. */
 fam_status fam_chat_template_normalize(char **out, fam_memory *memory, const char *text, size_t length,
                                        fam_error *error);
 

@@ -106,8 +106,8 @@ static size_t symbols_of(fam_encoder *encoder, const uint8_t *word, size_t size,
 static fam_status reserve_ids(fam_encoder *encoder, size_t size, fam_error *error)
 {
     if (size > WORD_BYTES_MAX)
-        return fam_error_set(error, FAM_STATUS_UNSUPPORTED, "tokenizer: text: found a word of %zu bytes, need at most %d",
-                             size, WORD_BYTES_MAX);
+        return fam_error_set(error, FAM_STATUS_UNSUPPORTED,
+                             "tokenizer: text: found a word of %zu bytes, need at most %d", size, WORD_BYTES_MAX);
     if (size <= encoder->word_capacity)
         return FAM_OK;
     fam_free(encoder->memory, encoder->word_ids);
@@ -180,8 +180,8 @@ done:
     return status;
 }
 
-static fam_status push_text(fam_encoder *encoder, size_t pass, const uint8_t *text, size_t size, int64_t offset, bool end,
-                            fam_error *error);
+static fam_status push_text(fam_encoder *encoder, size_t pass, const uint8_t *text, size_t size, int64_t offset,
+                            bool end, fam_error *error);
 
 /* Passes on data[0..size) up to where an added token may begin; *used says how far. */
 static fam_status split_added(fam_encoder *encoder, size_t pass, const uint8_t *data, size_t size, int64_t offset,
@@ -202,7 +202,8 @@ static fam_status split_added(fam_encoder *encoder, size_t pass, const uint8_t *
         if (found == FAM_ADDED_NONE)
             start = size;
         if (start > from || token_follows)
-            FAM_TRY(push_text(encoder, pass + 1, data + from, start - from, offset + (int64_t)from, token_follows, error));
+            FAM_TRY(
+                push_text(encoder, pass + 1, data + from, start - from, offset + (int64_t)from, token_follows, error));
         from = start;
         if (!token_follows)
             break;
@@ -214,8 +215,8 @@ done:
     return status;
 }
 
-static fam_status push_text(fam_encoder *encoder, size_t pass, const uint8_t *text, size_t size, int64_t offset, bool end,
-                            fam_error *error)
+static fam_status push_text(fam_encoder *encoder, size_t pass, const uint8_t *text, size_t size, int64_t offset,
+                            bool end, fam_error *error)
 {
     fam_status status = FAM_OK;
     size_t used;

@@ -1,6 +1,7 @@
 /*
- * text/gpt2_match.c: GPT-2's regular expression by hand, five times as fast as PCRE2 runs it and with the tables of
- * unicode_class.h. A byte that is not UTF-8 is a character that is neither letter, number nor space.
+ * text/gpt2_match.c: GPT-2's regular expression by hand, twice as fast as PCRE2 runs it (57 against 28 MB/s of English)
+ * and with the tables of unicode_class.h. A byte that is not UTF-8 is a character that is neither letter, number nor
+ * space.
  */
 #include "text/pretokenize.h"
 #include "text/unicode_class.h"
@@ -27,7 +28,8 @@ static int contraction(const uint8_t *text, size_t size, bool final)
     }
 }
 
-/* Where the run of characters of class `kind` that includes text[from] ends; *last is where its last character begins. */
+/* Where the run of characters of class `kind` that includes text[from] ends; *last is where its last character begins.
+ */
 static size_t run_end(const uint8_t *text, size_t size, size_t from, fam_char_class kind, size_t *last)
 {
     size_t at = from, length;

@@ -1,10 +1,10 @@
 /*
  * text/pretokenize.c: see pretokenize.h.
  *
- * One stage a split, and one more that collects words. A stage gets a piece in chunks, works on what it can be sure of and
- * keeps the rest. What it finds is a row of elements, matches and the gaps between them; the behavior says before which
- * elements a cut lies. A stage that waits for more text tries again only when what it holds has doubled, so that a word of
- * any length costs linear time.
+ * One stage a split, and one more that collects words. A stage gets a piece in chunks, works on what it can be sure of
+ * and keeps the rest. What it finds is a row of elements, matches and the gaps between them; the behavior says before
+ * which elements a cut lies. A stage that waits for more text tries again only when what it holds has doubled, so that
+ * a word of any length costs linear time.
  */
 #include "text/pretokenize.h"
 
@@ -149,8 +149,8 @@ static fam_status find(stage *s, fam_found *found, size_t *start, size_t *end, c
     return fam_regex_find(found, start, end, s->split->regex, s->scratch, text, from, size, final, error);
 }
 
-/* Passes on a part of an element. `whole`: no more of the element follows, which tells the next stage at once that its piece
- * ends, where the behavior allows to know. */
+/* Passes on a part of an element. `whole`: no more of the element follows, which tells the next stage at once that its
+ * piece ends, where the behavior allows to know. */
 static fam_status element(fam_pretokenizer *p, size_t index, const uint8_t *data, size_t size, int64_t offset,
                           bool is_match, bool begins, bool whole, fam_error *error)
 {

@@ -1,8 +1,8 @@
 /*
  * text/pretokenize.h: text in pieces of any size becomes words, which BPE then merges one by one.
  *
- * A pre-tokenizer is a row of splits; each cuts every piece that the one before it made. A split holds text back only until
- * more text cannot change where it cuts, so the words do not depend on how the text was fed. Knows no tokens.
+ * A pre-tokenizer is a row of splits; each cuts every piece that the one before it made. A split holds text back only
+ * until more text cannot change where it cuts, so the words do not depend on how the text was fed. Knows no tokens.
  */
 #ifndef FAM_TEXT_PRETOKENIZE_H
 #define FAM_TEXT_PRETOKENIZE_H
@@ -56,8 +56,8 @@ void fam_pretokenizer_reset(fam_pretokenizer *pretokenizer); /* forgets what is 
 size_t fam_pretokenizer_held(const fam_pretokenizer *pretokenizer);
 
 /* The length of the word at the front of text (size > 0) by GPT-2's
- * 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ ; 0 when that depends on more text, never with
- * `final`. Without `final` the text does not end within a character. */
+ * 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ ; 0 when that depends on more text, never
+ * with `final`. Without `final` the text does not end within a character. */
 size_t fam_gpt2_match(const uint8_t *text, size_t size, bool final);
 
 #endif

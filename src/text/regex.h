@@ -1,9 +1,9 @@
 /*
  * text/regex.h: the regular expressions of tokenizer.json files, run by PCRE2.
  *
- * The files are written for Oniguruma (Ruby syntax) with the Unicode tables of the `tokenizers` package. Constructs that
- * mean the same in both pass, those with another meaning are translated or refused by name, so that a pattern that loads
- * splits the same way. A match takes a bounded number of steps.
+ * The files are written for Oniguruma (Ruby syntax) with the Unicode tables of the `tokenizers` package. Constructs
+ * that mean the same in both pass, those with another meaning are translated or refused by name, so that a pattern that
+ * loads splits the same way. A match takes a bounded number of steps.
  */
 #ifndef FAM_TEXT_REGEX_H
 #define FAM_TEXT_REGEX_H
@@ -14,8 +14,8 @@
 typedef struct fam_regex fam_regex;
 typedef struct fam_regex_scratch fam_regex_scratch;
 
-/* `literal`: the pattern is a plain string. `where` names file and key in messages. BAD_FORMAT: not a regular expression,
- * or one that matches the empty string; UNSUPPORTED: a construct that is not known to mean the same. */
+/* `literal`: the pattern is a plain string. `where` names file and key in messages. BAD_FORMAT: not a regular
+ * expression, or one that matches the empty string; UNSUPPORTED: a construct that is not known to mean the same. */
 fam_status fam_regex_compile(fam_regex **out, fam_memory *memory, const char *where, const char *pattern, size_t length,
                              bool literal, fam_error *error);
 void fam_regex_free(fam_regex *regex); /* NULL is allowed */

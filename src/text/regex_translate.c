@@ -1,9 +1,9 @@
 /*
  * text/regex_translate.c: see regex_translate.h.
  *
- * What differs: \s (PCRE2 counts U+180E), \p{L} and \p{N} (PCRE2's Unicode may be older: what came later is added), names
- * of scripts (PCRE2 means extended scripts by \p{Han}), \v, \h, \w, \b, \xHH, inline options, nested classes, {n,m}+.
- * What has one meaning in both passes as it is; the rest is refused.
+ * What differs: \s (PCRE2 counts U+180E), \p{L} and \p{N} (PCRE2's Unicode may be older: what came later is added),
+ * names of scripts (PCRE2 means extended scripts by \p{Han}), \v, \h, \w, \b, \xHH, inline options, nested classes,
+ * {n,m}+. What has one meaning in both passes as it is; the rest is refused.
  */
 #include "text/regex_translate.h"
 
@@ -16,8 +16,8 @@
 
 #define SPACES "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 
-/* All letters and numbers that Unicode assigned after version 14, the one in PCRE2 10.40, lie in these ranges; they are listed
- * by number beside \p{L} and \p{N}. Listing what PCRE2 knows already does no harm. */
+/* All letters and numbers that Unicode assigned after version 14, the one in PCRE2 10.40, lie in these ranges; they are
+ * listed by number beside \p{L} and \p{N}. Listing what PCRE2 knows already does no harm. */
 static const fam_code_range newer[] = {
     {0x1c89, 0x1c8a},   {0xa7cb, 0xa7dc},   {0x105c0, 0x105f3}, {0x10d40, 0x10d85}, {0x10ec2, 0x10ec4},
     {0x1123f, 0x11240}, {0x11380, 0x113d3}, {0x116d0, 0x116e3}, {0x11bc0, 0x11bf9}, {0x11f02, 0x11f59},
@@ -163,11 +163,13 @@ static fam_status translate_escape(translation *t, fam_error *error)
     } else if (c == 'v') {
         FAM_TRY(put_text(t, "\\x0b", error));
     } else if (c == 'x') {
-        if (!(peek(t, 1) >= '0' && peek(t, 1) <= '7' && is_hex(peek(t, 2)))) /* above 7f a byte there, a character here */
+        if (!(peek(t, 1) >= '0' && peek(t, 1) <= '7' &&
+              is_hex(peek(t, 2)))) /* above 7f a byte there, a character here */
             FAM_TRY(refuse(t, t->at - 1, 4, error));
         FAM_TRY(put(t, t->pattern + t->at - 1, 4, error));
         t->at += 2;
-    } else if (c && (strchr("rntfda", c) || (c > ' ' && c < 127 && !is_hex(c) && !((c | 32) >= 'a' && (c | 32) <= 'z')))) {
+    } else if (c &&
+               (strchr("rntfda", c) || (c > ' ' && c < 127 && !is_hex(c) && !((c | 32) >= 'a' && (c | 32) <= 'z')))) {
         FAM_TRY(put(t, pair, 2, error));
     } else {
         FAM_TRY(refuse(t, t->at - 1, 2, error));
@@ -198,8 +200,8 @@ static fam_status translate_class(translation *t, fam_error *error)
         t->at++;
         FAM_TRY(c == '\\' ? translate_escape(t, error) : put(t, &c, 1, error));
     }
-    FAM_FAIL_IF(t->at == t->length, FAM_STATUS_BAD_FORMAT, "%s: pattern: byte %zu: found a class without its end, need ]",
-                t->where, start);
+    FAM_FAIL_IF(t->at == t->length, FAM_STATUS_BAD_FORMAT,
+                "%s: pattern: byte %zu: found a class without its end, need ]", t->where, start);
     FAM_TRY(put_text(t, "]", error));
     t->at++;
     t->in_class = false;

@@ -1,6 +1,6 @@
 /*
- * text/stop.c: see stop.h. Each string has the matcher of Knuth, Morris and Pratt; the longest beginning that any of them
- * has seen at the text's end is held back.
+ * text/stop.c: see stop.h. Each string has the matcher of Knuth, Morris and Pratt; the longest beginning that any of
+ * them has seen at the text's end is held back.
  */
 #include "text/stop.h"
 

@@ -57,8 +57,8 @@ fam_status fam_tokenizer_put_merge(fam_tokenizer *tokenizer, const char *where, 
                 "%s: merge %u: found an empty part, need two tokens", where, (unsigned)rank);
     int32_t left_id = fam_vocabulary_find_in_model(vocabulary, left, left_length);
     int32_t right_id = fam_vocabulary_find_in_model(vocabulary, right, right_length);
-    FAM_FAIL_IF(left_id < 0, FAM_STATUS_BAD_FORMAT, "%s: merge %u: found \"%.*s\", need a token of the vocabulary", where,
-                (unsigned)rank, (int)(left_length < 64 ? left_length : 64), left);
+    FAM_FAIL_IF(left_id < 0, FAM_STATUS_BAD_FORMAT, "%s: merge %u: found \"%.*s\", need a token of the vocabulary",
+                where, (unsigned)rank, (int)(left_length < 64 ? left_length : 64), left);
     FAM_FAIL_IF(right_id < 0, FAM_STATUS_BAD_FORMAT, "%s: merge %u: found \"%.*s\", need a token of the vocabulary",
                 where, (unsigned)rank, (int)(right_length < 64 ? right_length : 64), right);
     if (length > sizeof small)
@@ -114,7 +114,7 @@ static void put_end_id(fam_tokenizer *tokenizer, int32_t id)
 
 static void gather_end_ids(fam_tokenizer *tokenizer)
 {
-    static const char *const known[] = {"<|im_end|>",     "<|endoftext|>", "<|eot_id|>", "<|eom_id|>",
+    static const char *const known[] = {"<|im_end|>",      "<|endoftext|>", "<|eot_id|>",   "<|eom_id|>",
                                         "<|end_of_text|>", "<|end|>",       "<end_of_turn>"};
     put_end_id(tokenizer, tokenizer->eos);
     put_end_id(tokenizer, tokenizer->eot);
@@ -163,9 +163,9 @@ fam_status fam_tokenizer_complete_ids(fam_tokenizer *tokenizer, fam_error *error
         int32_t id;
     } ids[] = {{"bos", tokenizer->bos}, {"eos", tokenizer->eos}, {"eot", tokenizer->eot}};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
-        FAM_FAIL_IF(ids[i].id != -1 && fam_tokenizer_kind(tokenizer, ids[i].id) == FAM_TOKEN_NONE, FAM_STATUS_BAD_FORMAT,
-                    "%s: %s token: found id %d, need one that has a token, below %d", tokenizer->name, ids[i].what,
-                    (int)ids[i].id, (int)tokenizer->vocabulary.size);
+        FAM_FAIL_IF(ids[i].id != -1 && fam_tokenizer_kind(tokenizer, ids[i].id) == FAM_TOKEN_NONE,
+                    FAM_STATUS_BAD_FORMAT, "%s: %s token: found id %d, need one that has a token, below %d",
+                    tokenizer->name, ids[i].what, (int)ids[i].id, (int)tokenizer->vocabulary.size);
     FAM_FAIL_IF(tokenizer->add_bos && tokenizer->bos < 0, FAM_STATUS_BAD_FORMAT,
                 "%s: bos token: found none, need one to put before a text", tokenizer->name);
     tokenizer->end_id_count = 0;
@@ -240,8 +240,9 @@ bool fam_tokenizer_is_special(const fam_tokenizer *tokenizer, int32_t id)
 
 fam_status fam_tokenizer_bad_id(const fam_tokenizer *tokenizer, int32_t id, fam_error *error)
 {
-    return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT, "%s: token id: found %d, need one that has a token, 0 to %d",
-                         tokenizer->name, (int)id, (int)tokenizer->vocabulary.size - 1);
+    return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT,
+                         "%s: token id: found %d, need one that has a token, 0 to %d", tokenizer->name, (int)id,
+                         (int)tokenizer->vocabulary.size - 1);
 }
 
 int32_t fam_tokenizer_bos(const fam_tokenizer *tokenizer)

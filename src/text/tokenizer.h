@@ -1,9 +1,9 @@
 /*
- * text/tokenizer.h: byte-level BPE tokenizers, from a GGUF file or a tokenizer.json; what fam/tokenizer.h offers, and what
- * other rooms need besides.
+ * text/tokenizer.h: byte-level BPE tokenizers, from a GGUF file or a tokenizer.json; what fam/tokenizer.h offers, and
+ * what other rooms need besides.
  *
- * Ids equal those of the `tokenizers` package. Text is bytes: broken UTF-8 goes through. A fam_tokenizer is immutable and
- * shared by threads. Encoders and decoders allocate from the memory of their tokenizer.
+ * Ids equal those of the `tokenizers` package. Text is bytes: broken UTF-8 goes through. A fam_tokenizer is immutable
+ * and shared by threads. Encoders and decoders allocate from the memory of their tokenizer.
  */
 #ifndef FAM_TEXT_TOKENIZER_H
 #define FAM_TEXT_TOKENIZER_H
@@ -15,14 +15,14 @@ struct fam_gguf;
 
 typedef void fam_tokenizer_warn(void *context, const char *line);
 
-/* From the metadata of a GGUF file: tokenizer.ggml.model "gpt2" with pre "smollm" or "gpt-2" ("default", or none, is taken as
- * "gpt-2" with a warning). The file may be closed afterwards. BAD_FORMAT, UNSUPPORTED (another tokenizer, named),
- * OUT_OF_MEMORY. `warn` may be NULL. */
+/* From the metadata of a GGUF file: tokenizer.ggml.model "gpt2" with pre "smollm" or "gpt-2" ("default", or none, is
+ * taken as "gpt-2" with a warning). The file may be closed afterwards. BAD_FORMAT, UNSUPPORTED (another tokenizer,
+ * named), OUT_OF_MEMORY. `warn` may be NULL. */
 fam_status fam_tokenizer_from_gguf(fam_tokenizer **out, fam_memory *memory, const struct fam_gguf *gguf,
                                    fam_tokenizer_warn *warn, void *warn_context, fam_error *error);
 
-/* From a tokenizer.json (model BPE, byte-level). `config_path`: the tokenizer_config.json beside it, NULL if there is none;
- * a chat_template.jinja in the folder of tokenizer.json goes before the template in it. */
+/* From a tokenizer.json (model BPE, byte-level). `config_path`: the tokenizer_config.json beside it, NULL if there is
+ * none; a chat_template.jinja in the folder of tokenizer.json goes before the template in it. */
 fam_status fam_tokenizer_from_json(fam_tokenizer **out, fam_memory *memory, const char *path, const char *config_path,
                                    fam_error *error);
 /* The same from texts in memory; `name` and `config_name` stand for the paths in messages; config may be NULL. */
@@ -30,8 +30,8 @@ fam_status fam_tokenizer_parse_json(fam_tokenizer **out, fam_memory *memory, con
                                     size_t size, const char *config_name, const char *config, size_t config_size,
                                     fam_error *error);
 
-/* As fam_tokenizer_open, within the caller's memory: a directory with tokenizer.json, that file, or a GGUF file. NOT_FOUND
- * when a directory has no tokenizer.json. */
+/* As fam_tokenizer_open, within the caller's memory: a directory with tokenizer.json, that file, or a GGUF file.
+ * NOT_FOUND when a directory has no tokenizer.json. */
 fam_status fam_tokenizer_from_path(fam_tokenizer **out, fam_memory *memory, const char *path, fam_tokenizer_warn *warn,
                                    void *warn_context, fam_error *error);
 
@@ -43,7 +43,8 @@ typedef enum fam_token_kind {
 } fam_token_kind;
 
 fam_token_kind fam_tokenizer_kind(const fam_tokenizer *tokenizer, int32_t id);
-/* The token as the vocabulary writes it ("Ġthe"); not NUL-terminated; NULL for an id out of range or without a token. */
+/* The token as the vocabulary writes it ("Ġthe"); not NUL-terminated; NULL for an id out of range or without a token.
+ */
 const char *fam_tokenizer_token_text(const fam_tokenizer *tokenizer, int32_t id, size_t *length);
 /* The end-of-turn token that GGUF may name beside eos; -1 if there is none. */
 int32_t fam_tokenizer_eot(const fam_tokenizer *tokenizer);

@@ -107,9 +107,10 @@ static fam_status put_token(fam_tokenizer *t, int32_t id, const char *text, size
                           : type == TYPE_USER_DEFINED ? FAM_TOKEN_ADDED
                                                       : FAM_TOKEN_NORMAL;
     int32_t other = fam_vocabulary_put(&t->vocabulary, id, text, length, kind, true);
-    FAM_FAIL_IF(other >= 0, FAM_STATUS_BAD_FORMAT,
-                "%s: tokenizer: tokenizer.ggml.tokens: element %d: found \"%.*s\", need a text that element %d does not have",
-                t->name, (int)id, (int)(length < 64 ? length : 64), text, (int)other);
+    FAM_FAIL_IF(
+        other >= 0, FAM_STATUS_BAD_FORMAT,
+        "%s: tokenizer: tokenizer.ggml.tokens: element %d: found \"%.*s\", need a text that element %d does not have",
+        t->name, (int)id, (int)(length < 64 ? length : 64), text, (int)other);
 done:
     return status;
 }

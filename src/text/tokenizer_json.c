@@ -6,8 +6,8 @@
  *   pre_tokenizer    see tokenizer_json_splits.c
  *   post_processor   ByteLevel; TemplateProcessing that puts at most a bos token in front
  *   decoder          ByteLevel
- *   model            {type: "BPE", vocab: {text: id}, merges: ["a b"] or [["a", "b"]], unk_token, fuse_unk, ignore_merges}
- * Whatever else would change ids is refused by name.
+ *   model            {type: "BPE", vocab: {text: id}, merges: ["a b"] or [["a", "b"]], unk_token, fuse_unk,
+ * ignore_merges} Whatever else would change ids is refused by name.
  */
 #include <stdio.h>
 #include <string.h>
@@ -26,8 +26,8 @@ enum {
 
 static fam_status check_model(const json_t *model, const char *where, fam_error *error)
 {
-    static const char *const known[] = {"type",          "dropout",  "unk_token",     "continuing_subword_prefix",
-                                        "vocab",         "merges",   "fuse_unk",      "end_of_word_suffix",
+    static const char *const known[] = {"type",          "dropout",      "unk_token", "continuing_subword_prefix",
+                                        "vocab",         "merges",       "fuse_unk",  "end_of_word_suffix",
                                         "ignore_merges", "byte_fallback"};
     fam_status status = FAM_OK;
     const char *type = NULL, *prefix = "", *suffix = "", *key;
@@ -50,7 +50,8 @@ static fam_status check_model(const json_t *model, const char *where, fam_error 
     FAM_FAIL_IF(byte_fallback, FAM_STATUS_UNSUPPORTED, "%s: byte_fallback: found true, need false", where);
     FAM_TRY(fam_json_string(model, where, "continuing_subword_prefix", false, &prefix, error));
     FAM_TRY(fam_json_string(model, where, "end_of_word_suffix", false, &suffix, error));
-    FAM_FAIL_IF(*prefix, FAM_STATUS_UNSUPPORTED, "%s: continuing_subword_prefix: found \"%s\", need none", where, prefix);
+    FAM_FAIL_IF(*prefix, FAM_STATUS_UNSUPPORTED, "%s: continuing_subword_prefix: found \"%s\", need none", where,
+                prefix);
     FAM_FAIL_IF(*suffix, FAM_STATUS_UNSUPPORTED, "%s: end_of_word_suffix: found \"%s\", need none", where, suffix);
 done:
     return status;
@@ -105,7 +106,8 @@ static fam_status put_vocabulary(fam_tokenizer *t, json_t *vocab, const char *wh
     json_object_foreach(vocab, text, value)
     {
         int32_t id = (int32_t)json_integer_value(value);
-        FAM_FAIL_IF(*text == '\0', FAM_STATUS_BAD_FORMAT, "%s: vocab: found an empty token, need at least a byte", where);
+        FAM_FAIL_IF(*text == '\0', FAM_STATUS_BAD_FORMAT, "%s: vocab: found an empty token, need at least a byte",
+                    where);
         FAM_FAIL_IF(fam_vocabulary_put(&t->vocabulary, id, text, strlen(text), FAM_TOKEN_NORMAL, true) >= 0,
                     FAM_STATUS_BAD_FORMAT, "%s: vocab: \"%.64s\": found id %d, need one that no other token has", where,
                     text, (int)id);
@@ -129,7 +131,8 @@ static fam_status put_merges(fam_tokenizer *t, json_t *merges, const char *where
             left = json_string_value(json_array_get(merge, 0));
             right = json_string_value(json_array_get(merge, 1));
             FAM_FAIL_IF(json_array_size(merge) != 2 || !left || !right, FAM_STATUS_BAD_FORMAT,
-                        "%s: merge %zu: found something else, need a pair of strings as the first merge is", where, rank);
+                        "%s: merge %zu: found something else, need a pair of strings as the first merge is", where,
+                        rank);
             left_length = strlen(left);
         } else {
             left = json_string_value(merge);
@@ -163,8 +166,8 @@ static fam_status read_model(fam_tokenizer *t, json_t *model, json_t *added, fam
     FAM_TRY(fam_json_string(model, where, "unk_token", false, &unknown, error));
     if (unknown) {
         t->unknown = fam_vocabulary_find_in_model(&t->vocabulary, unknown, strlen(unknown));
-        FAM_FAIL_IF(t->unknown < 0, FAM_STATUS_BAD_FORMAT, "%s: unk_token: found \"%.64s\", need a token of the vocabulary",
-                    where, unknown);
+        FAM_FAIL_IF(t->unknown < 0, FAM_STATUS_BAD_FORMAT,
+                    "%s: unk_token: found \"%.64s\", need a token of the vocabulary", where, unknown);
     }
 done:
     return status;
@@ -194,7 +197,8 @@ static fam_status put_added(fam_tokenizer *t, const json_t *token, const char *w
     int32_t other = fam_vocabulary_find(&t->vocabulary, text, strlen(text));
     fam_token *present = other >= 0 ? &t->vocabulary.tokens[other] : NULL;
     FAM_FAIL_IF(present && (other != id || present->kind >= FAM_TOKEN_ADDED), FAM_STATUS_BAD_FORMAT,
-                "%s: \"%.64s\": found id %d, need a text once, with one id (it has %d)", where, text, (int)id, (int)other);
+                "%s: \"%.64s\": found id %d, need a text once, with one id (it has %d)", where, text, (int)id,
+                (int)other);
     if (present) {
         present->kind = (uint8_t)kind;
         present->bytes = (const uint8_t *)present->text;
@@ -224,7 +228,8 @@ static fam_status read_template(fam_tokenizer *t, json_t *processor, const char 
         json_t *special = json_object_get(piece, "SpecialToken");
         FAM_FAIL_IF(special && (text_seen || bos), FAM_STATUS_UNSUPPORTED,
                     "%s: single: piece %zu: found a token, need none but one before the text", where, index);
-        FAM_FAIL_IF(!special && (text_seen || !json_is_object(json_object_get(piece, "Sequence"))), FAM_STATUS_BAD_FORMAT,
+        FAM_FAIL_IF(!special && (text_seen || !json_is_object(json_object_get(piece, "Sequence"))),
+                    FAM_STATUS_BAD_FORMAT,
                     "%s: single: piece %zu: found something else, need a SpecialToken or one Sequence", where, index);
         if (special)
             FAM_TRY(fam_json_string(special, where, "id", true, &bos, error));
@@ -233,8 +238,8 @@ static fam_status read_template(fam_tokenizer *t, json_t *processor, const char 
     }
     if (bos) {
         t->bos = fam_tokenizer_find(t, bos, strlen(bos));
-        FAM_FAIL_IF(t->bos < 0, FAM_STATUS_BAD_FORMAT, "%s: single: found \"%.64s\", need a token of the vocabulary", where,
-                    bos);
+        FAM_FAIL_IF(t->bos < 0, FAM_STATUS_BAD_FORMAT, "%s: single: found \"%.64s\", need a token of the vocabulary",
+                    where, bos);
         t->add_bos = true;
     }
 done:
@@ -260,8 +265,7 @@ static fam_status read_post_processor(fam_tokenizer *t, json_t *processor, int d
         FAM_FAIL_IF(strcmp(type, "Sequence") != 0 || depth > 4, FAM_STATUS_UNSUPPORTED,
                     "%s: found \"%.64s\", need ByteLevel or TemplateProcessing", where, type);
         FAM_TRY(fam_json_child(processor, where, "processors", JSON_ARRAY, true, &processors, error));
-        json_array_foreach(processors, index, each)
-            FAM_TRY(read_post_processor(t, each, depth + 1, error));
+        json_array_foreach(processors, index, each) FAM_TRY(read_post_processor(t, each, depth + 1, error));
     }
 done:
     return status;
@@ -295,8 +299,8 @@ static fam_status config_token(const fam_tokenizer *t, const json_t *config, con
         return FAM_OK;
     int32_t id = text ? fam_tokenizer_find(t, text, strlen(text)) : -1;
     if (id < 0)
-        return fam_error_set(error, FAM_STATUS_BAD_FORMAT, "%s: %s: found %.64s, need a token of the vocabulary", name, key,
-                             text ? text : "no text");
+        return fam_error_set(error, FAM_STATUS_BAD_FORMAT, "%s: %s: found %.64s, need a token of the vocabulary", name,
+                             key, text ? text : "no text");
     *out = id;
     return FAM_OK;
 }
@@ -341,8 +345,7 @@ static fam_status read_root(fam_tokenizer *t, json_t *root, fam_error *error)
     FAM_TRY(read_model(t, model, added, error));
     FAM_TRY_ALLOC(second_pass, fam_alloc_array(t->memory, (size_t)t->vocabulary.size, sizeof *second_pass), t->name);
     snprintf(where, sizeof where, "%.400s: added_tokens", t->name);
-    json_array_foreach(added, index, token)
-        FAM_TRY(put_added(t, token, where, second_pass, error));
+    json_array_foreach(added, index, token) FAM_TRY(put_added(t, token, where, second_pass, error));
     FAM_TRY(read_post_processor(t, json_object_get(root, "post_processor"), 0, error));
     FAM_TRY(fam_tokenizer_complete(t, second_pass, error));
 done:
@@ -350,8 +353,8 @@ done:
     return status;
 }
 
-static fam_status build(fam_tokenizer **out, fam_memory *memory, const char *name, json_t *root, const char *config_name,
-                        json_t *config, fam_error *error)
+static fam_status build(fam_tokenizer **out, fam_memory *memory, const char *name, json_t *root,
+                        const char *config_name, json_t *config, fam_error *error)
 {
     fam_status status = FAM_OK;
     fam_tokenizer *t = NULL;

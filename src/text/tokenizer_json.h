@@ -8,7 +8,8 @@
 
 #include "text/tokenizer_private.h"
 
-/* Fills the tokenizer's splits from the value of "pre_tokenizer" (NULL: absent), and mixes patterns into its fingerprint. */
+/* Fills the tokenizer's splits from the value of "pre_tokenizer" (NULL: absent), and mixes patterns into its
+ * fingerprint. */
 fam_status fam_tokenizer_read_splits(fam_tokenizer *tokenizer, json_t *pre_tokenizer, fam_error *error);
 
 #endif

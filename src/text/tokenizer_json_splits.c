@@ -32,8 +32,8 @@ static fam_status read_behavior(const json_t *split, const char *where, fam_spli
             *out = (fam_split_behavior)i;
             return FAM_OK;
         }
-    return fam_error_set(error, FAM_STATUS_UNSUPPORTED, "%s: behavior: found \"%.64s\", need Isolated, Removed, ...", where,
-                         name);
+    return fam_error_set(error, FAM_STATUS_UNSUPPORTED, "%s: behavior: found \"%.64s\", need Isolated, Removed, ...",
+                         where, name);
 }
 
 static fam_status read_split(fam_tokenizer *t, json_t *value, const char *where, fam_split *split, fam_error *error)
@@ -87,13 +87,13 @@ static fam_status read_any(fam_tokenizer *t, json_t *value, const char *where, b
     fam_status status = FAM_OK;
     const char *type = NULL;
     FAM_TRY(fam_json_string(value, where, "type", true, &type, error));
-    FAM_FAIL_IF(*byte_level, FAM_STATUS_UNSUPPORTED, "%s: found \"%.64s\" after ByteLevel, need ByteLevel last", where, type);
+    FAM_FAIL_IF(*byte_level, FAM_STATUS_UNSUPPORTED, "%s: found \"%.64s\" after ByteLevel, need ByteLevel last", where,
+                type);
     if (strcmp(type, "Sequence") == 0 && depth < 4) {
         json_t *list, *each;
         size_t index;
         FAM_TRY(fam_json_child(value, where, "pretokenizers", JSON_ARRAY, true, &list, error));
-        json_array_foreach(list, index, each)
-            FAM_TRY(read_any(t, each, where, byte_level, depth + 1, error));
+        json_array_foreach(list, index, each) FAM_TRY(read_any(t, each, where, byte_level, depth + 1, error));
         goto done;
     }
     FAM_FAIL_IF(t->split_count == FAM_SPLITS_MAX, FAM_STATUS_UNSUPPORTED, "%s: found more than %d, need at most these",

@@ -15,7 +15,7 @@ enum { FAM_END_IDS_MAX = 16, FAM_ADDED_PASSES = 2 };
 struct fam_tokenizer {
     fam_memory *memory;
     bool owns_memory; /* `memory` is from malloc and goes with the tokenizer */
-    char *name; /* the file, for messages */
+    char *name;       /* the file, for messages */
     fam_vocabulary vocabulary;
     fam_merges merges;
     fam_split splits[FAM_SPLITS_MAX];
@@ -37,8 +37,8 @@ struct fam_tokenizer {
 
 /* An empty tokenizer: ids -1, nothing allocated but the name. */
 fam_status fam_tokenizer_begin(fam_tokenizer **out, fam_memory *memory, const char *name, fam_error *error);
-/* When vocabulary, merges and splits are in place: fills byte_ids, added sets from the vocabulary's kinds (those whose id is
- * marked in `second_pass`, may be NULL, into the second), end ids, fingerprint. */
+/* When vocabulary, merges and splits are in place: fills byte_ids, added sets from the vocabulary's kinds (those whose
+ * id is marked in `second_pass`, may be NULL, into the second), end ids, fingerprint. */
 fam_status fam_tokenizer_complete(fam_tokenizer *tokenizer, const bool *second_pass, fam_error *error);
 /* Checks bos, eos and eot, and gathers the end ids anew; for a reader that learns them late. */
 fam_status fam_tokenizer_complete_ids(fam_tokenizer *tokenizer, fam_error *error);

@@ -1,8 +1,8 @@
 /*
  * text/unicode_class.h: what pre-tokenizers ask of a character: letter, number, white space.
  *
- * The tables are those of the `tokenizers` package (Unicode 16), not of the PCRE2 that happens to be installed, so that the
- * same text gives the same ids on every machine.
+ * The tables are those of the `tokenizers` package (Unicode 16), not of the PCRE2 that happens to be installed, so that
+ * the same text gives the same ids on every machine.
  */
 #ifndef FAM_TEXT_UNICODE_CLASS_H
 #define FAM_TEXT_UNICODE_CLASS_H

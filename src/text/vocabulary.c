@@ -88,8 +88,8 @@ static uint32_t *slot_of(const fam_vocabulary *vocabulary, const char *text, siz
     return &vocabulary->slots[at];
 }
 
-int32_t fam_vocabulary_put(fam_vocabulary *vocabulary, int32_t id, const char *text, size_t length,
-                           fam_token_kind kind, bool in_model)
+int32_t fam_vocabulary_put(fam_vocabulary *vocabulary, int32_t id, const char *text, size_t length, fam_token_kind kind,
+                           bool in_model)
 {
     fam_token *token = &vocabulary->tokens[id];
     if (token->kind != FAM_TOKEN_NONE)

@@ -37,8 +37,8 @@ void fam_vocabulary_destroy(fam_vocabulary *vocabulary);
 
 /* Puts a token; the texts put must fit the room announced. Returns -1, or the id of another token that already has this
  * text, or `id` if the id is taken; then nothing is put. */
-int32_t fam_vocabulary_put(fam_vocabulary *vocabulary, int32_t id, const char *text, size_t length,
-                           fam_token_kind kind, bool in_model);
+int32_t fam_vocabulary_put(fam_vocabulary *vocabulary, int32_t id, const char *text, size_t length, fam_token_kind kind,
+                           bool in_model);
 
 /* The id of a text, -1 if there is none. */
 int32_t fam_vocabulary_find(const fam_vocabulary *vocabulary, const char *text, size_t length);

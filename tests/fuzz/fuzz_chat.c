@@ -42,7 +42,8 @@ static void try_stop(fam_memory *memory, const char *string, const char *text, s
     bool found, found_again = false;
     if (fam_stop_create(&stop, memory, &string, 1, &error) != FAM_OK)
         return;
-    if (fam_stop_feed(stop, text, size, &ready, &whole, &found, &error) != FAM_OK || (whole && memcmp(ready, text, whole) != 0))
+    if (fam_stop_feed(stop, text, size, &ready, &whole, &found, &error) != FAM_OK ||
+        (whole && memcmp(ready, text, whole) != 0))
         abort();
     if (memmem(text, whole, string, strlen(string)) || found != !!memmem(text, size, string, strlen(string)))
         abort();

@@ -1,26 +1,34 @@
 /*
- * tests/fuzz/fuzz_text.c: any bytes as a text. The first byte chooses how it is cut, and whether special tokens are parsed.
- * Ids must not depend on the cuts, and the text must come back but for the bytes that were counted as dropped.
+ * tests/fuzz/fuzz_text.c: any bytes as a text. The first byte chooses how it is cut, and whether special tokens are
+ * parsed. Ids must not depend on the cuts, and the text must come back but for the bytes that were counted as dropped.
  */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/tokenizer.h"
 #include "../support/token_list.h"
+#include "text/tokenizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const files[] = {
     /* SmolLM2's splits; then Llama 3's, with tokens that are added, and a byte or two missing from each vocabulary. */
-    "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},{\"type\":"
-    "\"ByteLevel\",\"add_prefix_space\":false}]},\"decoder\":{\"type\":\"ByteLevel\"},\"added_tokens\":[{\"id\":260,\"content\":"
-    "\"<s>\",\"special\":true}],\"model\":{\"type\":\"BPE\",\"merges\":[\"a a\",\"aa aa\",\"\u0120 a\",\"aa b\"],\"vocab\":{",
-    "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?i:'s|'t)|[^\\\\r"
-    "\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|"
-    "\\\\s+\"},\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":"
-    "false}]},\"decoder\":{\"type\":\"ByteLevel\"},\"added_tokens\":[{\"id\":260,\"content\":\"<s>\",\"special\":true},{\"id\":261,"
-    "\"content\":\"<s\",\"special\":false},{\"id\":262,\"content\":\"ab<s>c\",\"special\":false}],\"model\":{\"type\":\"BPE\","
+    "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},{"
+    "\"type\":"
+    "\"ByteLevel\",\"add_prefix_space\":false}]},\"decoder\":{\"type\":\"ByteLevel\"},\"added_tokens\":[{\"id\":260,"
+    "\"content\":"
+    "\"<s>\",\"special\":true}],\"model\":{\"type\":\"BPE\",\"merges\":[\"a a\",\"aa aa\",\"\u0120 a\",\"aa "
+    "b\"],\"vocab\":{",
+    "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?i:'s|'"
+    "t)|[^\\\\r"
+    "\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| "
+    "?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|"
+    "\\\\s+\"},\"behavior\":\"Isolated\",\"invert\":false},{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_"
+    "regex\":"
+    "false}]},\"decoder\":{\"type\":\"ByteLevel\"},\"added_tokens\":[{\"id\":260,\"content\":\"<s>\",\"special\":true},"
+    "{\"id\":261,"
+    "\"content\":\"<s\",\"special\":false},{\"id\":262,\"content\":\"ab<s>c\",\"special\":false}],\"model\":{\"type\":"
+    "\"BPE\","
     "\"ignore_merges\":true,\"merges\":[\"a a\",\"aa aa\",\"\u0120 a\",\"aa b\"],\"vocab\":{"};
 
 static fam_memory memory;
@@ -81,7 +89,8 @@ static void encode(token_list *out, const fam_tokenizer *tokenizer, const char *
     if (fam_encoder_create(&encoder, tokenizer, special, &error) != FAM_OK)
         abort();
     for (size_t at = 0; at < size; at += piece)
-        if (fam_encoder_feed(encoder, text + at, size - at < piece ? size - at : piece, token_list_sink, out, &error) != FAM_OK)
+        if (fam_encoder_feed(encoder, text + at, size - at < piece ? size - at : piece, token_list_sink, out, &error) !=
+            FAM_OK)
             abort();
     if (fam_encoder_finish(encoder, token_list_sink, out, &error) != FAM_OK)
         abort();

@@ -11,7 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char text[] = "The  end's 12 34\n\n<s> na\xc3\xafve \xff\xe4\xb8\x96 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    static const char text[] =
+        "The  end's 12 34\n\n<s> na\xc3\xafve \xff\xe4\xb8\x96 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     fam_memory memory;
     fam_error error;
     fam_tokenizer *tokenizer;

@@ -346,7 +346,7 @@ static void scratch_stays_within_its_bound_for_any_shape(void **state)
 {
     (void)state;
     for (int i = 0; i < VERSION_COUNT; i++)
-        for (int64_t dim = 2; dim <= FAM_CPU_ATTENTION_HEAD_DIM_MAX; dim += 2)
+        for (int64_t dim = 2; dim <= FAM_HEAD_DIM_MAX; dim += 2)
             for (int64_t group = 1; group <= 64; group++) {
                 fam_attention_shape shape = {.heads = group * 2, .kv_heads = 2, .head_dim = dim};
                 assert_true(VERSIONS[i].kernel->scratch_bytes(&shape) <= FAM_ATTENTION_SCRATCH_MAX);

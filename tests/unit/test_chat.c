@@ -39,9 +39,8 @@ static size_t messages_of(const json_t *conversation, fam_message *out)
 {
     size_t i;
     json_t *message;
-    json_array_foreach(json_object_get(conversation, "messages"), i, message)
-        out[i] = (fam_message){json_string_value(json_object_get(message, "role")),
-                               json_string_value(json_object_get(message, "content"))};
+    json_array_foreach(json_object_get(conversation, "messages"), i, message) out[i] = (fam_message){
+        json_string_value(json_object_get(message, "role")), json_string_value(json_object_get(message, "content"))};
     return i;
 }
 
@@ -93,7 +92,8 @@ static void conversations_read_as_transformers_renders_them(void **state)
             bool answered = strcmp(messages[first - 1].role, "assistant") == 0;
             assert_ok(fam_chat_render(format, messages, first - answered, 0, answered, collect, &steps, &error));
             if (answered && first > 1) {
-                assert_ok(collect(&steps, messages[first - 1].content, strlen(messages[first - 1].content), false, NULL));
+                assert_ok(
+                    collect(&steps, messages[first - 1].content, strlen(messages[first - 1].content), false, NULL));
                 assert_ok(collect(&steps, "<|im_end|>", 10, true, NULL));
             }
             if (answered && first == 1)
@@ -149,7 +149,7 @@ static void conversations_have_the_ids_of_transformers(void **state)
 }
 
 #define LOOP                                                                                                           \
-    "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"               \
+    "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"             \
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 
 static void templates_are_known_however_they_are_spelled(void **state)
@@ -159,7 +159,8 @@ static void templates_are_known_however_they_are_spelled(void **state)
         const char *text, *system;
     } known[] = {
         {"{% for message in messages %}" LOOP, NULL},
-        {"{%for message in messages%}{{ \"<|im_start|>\" + message.role + \"\\n\" + message.content + \"<|im_end|>\\n\" }}"
+        {"{%for message in messages%}{{ \"<|im_start|>\" + message.role + \"\\n\" + message.content + "
+         "\"<|im_end|>\\n\" }}"
          "{%endfor%}{%if add_generation_prompt%}{{\"<|im_start|>assistant\n\"}}{%endif%}\n",
          NULL},
         {"{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}{% endif %}"
@@ -200,7 +201,8 @@ static void other_templates_are_refused_with_advice(void **state)
         "{% for message in messages %} " LOOP,
         "{% for message in messages %}\n  " LOOP, /* Jinja keeps blanks before an expression */
         "{% for message in messages[1:] %}" LOOP,
-        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content']|trim + '<|im_end|>' +"
+        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content']|trim + "
+        "'<|im_end|>' +"
         " '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
         "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
         "{{ '<|im_start|>system\\n' + now() + '<|im_end|>\\n' }}{% endif %}" LOOP,
@@ -219,8 +221,9 @@ static void other_templates_are_refused_with_advice(void **state)
         fam_chat_format *format;
         assert_int_equal(fam_chat_format_create(&format, &memory, "m.gguf", NULL, unknown[i], &error),
                          FAM_STATUS_UNSUPPORTED);
-        assert_string_equal(error.message, "m.gguf: chat template: found an unknown one, need one that is known, or the "
-                                           "option --chat-template chatml");
+        assert_string_equal(error.message,
+                            "m.gguf: chat template: found an unknown one, need one that is known, or the "
+                            "option --chat-template chatml");
         assert_null(format);
         /* With the option it is taken, without a default system prompt. */
         assert_ok(fam_chat_format_create(&format, &memory, "m.gguf", "chatml", unknown[i], &error));
@@ -311,9 +314,10 @@ static void stop_strings_are_found_and_never_shown(void **state)
         const char *text, *shown;
         int64_t which;
     } cases[] = {
-        {"abc", "abc", -1},       {"", "", -1},           {"a##b###c", "a##b", 0}, {"##", "##", -1},
-        {"a\nUser:b", "a", 1},    {"a\nUserb", "a\nUserb", -1}, {"x<<end", "x", 3}, {"x<end", "x<", 2},
-        {"####", "", 0},          {"\n\nUser:", "\n", 1}, {"<<<end", "<", 3},
+        {"abc", "abc", -1},     {"", "", -1},          {"a##b###c", "a##b", 0},
+        {"##", "##", -1},       {"a\nUser:b", "a", 1}, {"a\nUserb", "a\nUserb", -1},
+        {"x<<end", "x", 3},     {"x<end", "x<", 2},    {"####", "", 0},
+        {"\n\nUser:", "\n", 1}, {"<<<end", "<", 3},
     };
     fam_memory_init(&memory);
     fam_stop *stop;
@@ -392,7 +396,8 @@ static void wrong_stop_strings_are_refused(void **state)
     static const char *many[FAM_STOP_STRINGS_MAX + 1];
     for (size_t i = 0; i <= FAM_STOP_STRINGS_MAX; i++)
         many[i] = "x";
-    assert_int_equal(fam_stop_create(&stop, &memory, many, FAM_STOP_STRINGS_MAX + 1, &error), FAM_STATUS_INVALID_ARGUMENT);
+    assert_int_equal(fam_stop_create(&stop, &memory, many, FAM_STOP_STRINGS_MAX + 1, &error),
+                     FAM_STATUS_INVALID_ARGUMENT);
     assert_ok(fam_stop_create(&stop, &memory, many, FAM_STOP_STRINGS_MAX, &error));
     fam_stop_free(stop);
     assert_ok(fam_stop_create(&stop, &memory, NULL, 0, &error));

@@ -105,8 +105,8 @@ static void texts_are_split_as_the_package_splits_them(void **state)
         char *name = json_dumps(pre_tokenizer, JSON_ENSURE_ASCII);
         fam_tokenizer *tokenizer = splits_of(pre_tokenizer);
         fam_pretokenizer *pretokenizer;
-        assert_ok(fam_pretokenizer_create(&pretokenizer, &memory, tokenizer->splits, tokenizer->split_count, collect, &got,
-                                          &error));
+        assert_ok(fam_pretokenizer_create(&pretokenizer, &memory, tokenizer->splits, tokenizer->split_count, collect,
+                                          &got, &error));
         for (size_t t = 0; t < json_array_size(json_object_get(each, "words")); t++) {
             const json_t *text = json_array_get(texts, t);
             const uint8_t *bytes = (const uint8_t *)json_string_value(text);
@@ -140,8 +140,10 @@ static void broken_text_is_split_the_same_wherever_it_is_cut(void **state)
     {
         fam_tokenizer *tokenizer = splits_of(json_object_get(each, "pre_tokenizer"));
         fam_pretokenizer *a, *b;
-        assert_ok(fam_pretokenizer_create(&a, &memory, tokenizer->splits, tokenizer->split_count, collect, &whole, &error));
-        assert_ok(fam_pretokenizer_create(&b, &memory, tokenizer->splits, tokenizer->split_count, collect, &pieces, &error));
+        assert_ok(
+            fam_pretokenizer_create(&a, &memory, tokenizer->splits, tokenizer->split_count, collect, &whole, &error));
+        assert_ok(
+            fam_pretokenizer_create(&b, &memory, tokenizer->splits, tokenizer->split_count, collect, &pieces, &error));
         for (uint64_t number = 0; number < 60; number++) {
             size_t size;
             assert_int_equal(line_draw(8, number, line, sizeof line, &size), 0);
@@ -166,13 +168,13 @@ static void broken_text_is_split_the_same_wherever_it_is_cut(void **state)
 static void constructs_of_another_meaning_are_refused(void **state)
 {
     (void)state;
-    const char *const unsupported[] = {"\\w+",    "\\b",      "\\h",       "\\R",      "\\X",     "(?i)a",  "(?m)a",
-                                       "(?<n>a)", "(?P<n>a)", "(?R)",      "(*ACCEPT)", "[a[b]]", "[a&&b]", "[[:alpha:]]",
-                                       "a{,3}",   "a{2}?",    "a{1,2}+",   "\\xff",    "\\x{41}", "\\u0041", "\\pL",
-                                       "\\Aa",    "a\\z",     "\\Ga",      "(a)\\1",   "\\K",     "[]a]",   "\\p{scx:Han}",
-                                       "\\Qa\\E", "(?|a)",    "\\p{L&}"};
-    const char *const malformed[] = {"",  "(",   "a)", "[a", "a*", "x?", "(?:|a)", "*a", "a\xff", "\\p{Nonsense}", "[b-a]",
-                                     "a{3,2}"};
+    const char *const unsupported[] = {
+        "\\w+",     "\\b",   "\\h",       "\\R",          "\\X",     "(?i)a",       "(?m)a",  "(?<n>a)",
+        "(?P<n>a)", "(?R)",  "(*ACCEPT)", "[a[b]]",       "[a&&b]",  "[[:alpha:]]", "a{,3}",  "a{2}?",
+        "a{1,2}+",  "\\xff", "\\x{41}",   "\\u0041",      "\\pL",    "\\Aa",        "a\\z",   "\\Ga",
+        "(a)\\1",   "\\K",   "[]a]",      "\\p{scx:Han}", "\\Qa\\E", "(?|a)",       "\\p{L&}"};
+    const char *const malformed[] = {"",      "(",     "a)", "[a", "a*", "x?", "(?:|a)", "*a", "a\xff", "\\p{Nonsense}",
+                                     "[b-a]", "a{3,2}"};
     fam_memory_init(&memory);
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++) {
         fam_regex *regex;
@@ -185,7 +187,8 @@ static void constructs_of_another_meaning_are_refused(void **state)
     }
     for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++) {
         fam_regex *regex;
-        fam_status status = fam_regex_compile(&regex, &memory, "file", malformed[i], strlen(malformed[i]), false, &error);
+        fam_status status =
+            fam_regex_compile(&regex, &memory, "file", malformed[i], strlen(malformed[i]), false, &error);
         if (status != FAM_STATUS_BAD_FORMAT)
             fail_msg("%s: %s", malformed[i], status ? error.message : "accepted");
         assert_int_equal(memory.bytes, 0);
@@ -209,8 +212,8 @@ static void a_catastrophic_pattern_ends_at_the_step_limit(void **state)
         assert_ok(fam_regex_compile(&regex, &memory, "file", patterns[i], strlen(patterns[i]), false, &error));
         assert_ok(fam_regex_scratch_create(&scratch, &memory, regex, &error));
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
-        fam_status status = fam_regex_find(&found, &start, &end, regex, scratch, (const uint8_t *)text, 0, sizeof text,
-                                           true, &error);
+        fam_status status =
+            fam_regex_find(&found, &start, &end, regex, scratch, (const uint8_t *)text, 0, sizeof text, true, &error);
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
         if (i < 2 || status != FAM_OK)
             assert_int_equal(status, FAM_STATUS_UNSUPPORTED);

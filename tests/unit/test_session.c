@@ -300,6 +300,11 @@ static void start_state_continues_a_stream(void **state)
         free(middle);
         fixture_close(&f);
     }
+}
+
+static void only_mode_fam_has_a_state(void **state)
+{
+    (void)state;
     fixture f;
     fam_session *session;
     float one = 0;
@@ -308,7 +313,10 @@ static void start_state_continues_a_stream(void **state)
     fam_session_options_init(&options);
     options.start_state = &one;
     run_refused(fam_session_create(&session, f.engine, &options, error), FAM_STATUS_INVALID_ARGUMENT, "start_state");
-    run_refused(fam_session_state(run_session(f.engine, &f.golden, 4), &one, error), FAM_STATUS_INVALID_ARGUMENT, "fam");
+    session = run_session(f.engine, &f.golden, 4);
+    run_refused(fam_session_state(session, &one, error), FAM_STATUS_INVALID_ARGUMENT, "fam");
+    fam_session_free(session);
+    fixture_close(&f);
 }
 
 static void reset_is_a_new_beginning(void **state)
@@ -748,6 +756,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(saved_and_cloned_sessions_go_on_bit_by_bit),
     cmocka_unit_test(sampling_goes_on_after_restoring_and_cloning),
     cmocka_unit_test(start_state_continues_a_stream),
+    cmocka_unit_test(only_mode_fam_has_a_state),
     cmocka_unit_test(reset_is_a_new_beginning),
     cmocka_unit_test(positions_go_up_to_their_limit),
     cmocka_unit_test(an_offset_moves_all_positions_together),

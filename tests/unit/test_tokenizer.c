@@ -153,10 +153,10 @@ static void characters_have_the_classes_of_the_package(void **state)
     for (int k = 0; k < 4; k++) {
         size_t i;
         json_t *range;
-        json_array_foreach(json_object_get(classes, names[k]), i, range)
-            for (json_int_t c = json_integer_value(json_array_get(range, 0));
-                 c <= json_integer_value(json_array_get(range, 1)); c++)
-                want[c] |= (uint8_t)(1 << k);
+        json_array_foreach(json_object_get(classes, names[k]), i,
+                           range) for (json_int_t c = json_integer_value(json_array_get(range, 0));
+                                       c <= json_integer_value(json_array_get(range, 1)); c++) want[c] |=
+            (uint8_t)(1 << k);
     }
     for (uint32_t c = 0; c < 0x110000; c++) {
         fam_char_class kind = fam_char_classify(c);
@@ -174,9 +174,10 @@ static void reduced_tokenizers_give_the_ids_of_the_package(void **state)
     for (int cut = 0; cut < 2; cut++) {
         replay_file("tests/fixtures/tokenizer/reduced/digits", "tests/fixtures/tokenizer/reduced/digits.json", cut);
         replay_file("tests/fixtures/tokenizer/reduced/gpt2", "tests/fixtures/tokenizer/reduced/gpt2.json", cut);
-        replay_file("tests/fixtures/tokenizer/reduced/split_gpt2", "tests/fixtures/tokenizer/reduced/split_gpt2.json", cut);
-        replay_file("tests/fixtures/tokenizer/reduced/split_llama3", "tests/fixtures/tokenizer/reduced/split_llama3.json",
+        replay_file("tests/fixtures/tokenizer/reduced/split_gpt2", "tests/fixtures/tokenizer/reduced/split_gpt2.json",
                     cut);
+        replay_file("tests/fixtures/tokenizer/reduced/split_llama3",
+                    "tests/fixtures/tokenizer/reduced/split_llama3.json", cut);
     }
 }
 
@@ -184,7 +185,8 @@ static void gguf_tokenizers_give_the_ids_of_the_package(void **state)
 {
     (void)state;
     for (int cut = 0; cut < 2; cut++) {
-        replay_file("tests/fixtures/tokenizer/reduced/smollm.gguf", "tests/fixtures/tokenizer/reduced/digits.json", cut);
+        replay_file("tests/fixtures/tokenizer/reduced/smollm.gguf", "tests/fixtures/tokenizer/reduced/digits.json",
+                    cut);
         replay_file("tests/fixtures/tokenizer/reduced/gpt2.gguf", "tests/fixtures/tokenizer/reduced/gpt2.json", cut);
     }
 }
@@ -287,14 +289,15 @@ static void draw_bytes(uint8_t *out, size_t size, fam_random *random)
 {
     for (size_t i = 0; i < size; i++) {
         uint64_t r = fam_random_next(random);
-        out[i] = r % 4 == 0 ? (uint8_t)"  \n\t'sl0"[r >> 8 & 7] : (uint8_t)(r >> 8 | (r % 4 == 1 ? 0x80 : 0));
+        out[i] = r % 4 == 0 ? (uint8_t) "  \n\t'sl0"[r >> 8 & 7] : (uint8_t)(r >> 8 | (r % 4 == 1 ? 0x80 : 0));
     }
 }
 
 static void any_bytes_give_the_same_ids_wherever_they_are_cut(void **state)
 {
     (void)state;
-    const char *const files[] = {"tests/fixtures/tokenizer/reduced/digits", "tests/fixtures/tokenizer/reduced/split_llama3"};
+    const char *const files[] = {"tests/fixtures/tokenizer/reduced/digits",
+                                 "tests/fixtures/tokenizer/reduced/split_llama3"};
     fam_random random;
     fam_random_seed(&random, 11);
     for (size_t f = 0; f < 2; f++) {
@@ -456,7 +459,8 @@ static void the_matcher_by_hand_equals_the_regular_expression(void **state)
     assert_int_equal(memory.bytes, 0);
 }
 
-/* In pieces of 64 bytes, so that looking again at what is held back each time would cost the square of a word's length. */
+/* In pieces of 64 bytes, so that looking again at what is held back each time would cost the square of a word's length.
+ */
 static double encode_seconds(const fam_tokenizer *tokenizer, const char *text, size_t size, size_t *count)
 {
     struct timespec begin, end;
@@ -481,7 +485,8 @@ static void long_words_take_linear_time(void **state)
 {
     (void)state;
     enum { SIZE = 1 << 20 };
-    const char *const files[] = {"tests/fixtures/tokenizer/reduced/digits", "tests/fixtures/tokenizer/reduced/split_llama3"};
+    const char *const files[] = {"tests/fixtures/tokenizer/reduced/digits",
+                                 "tests/fixtures/tokenizer/reduced/split_llama3"};
     const char *const units[] = {"a", " ", "\n", "=", "\xcc\x81", "\xff", "ab", "7", "\xe4\xb8\x96"};
     char *text = malloc(SIZE);
     assert_non_null(text);

@@ -26,13 +26,19 @@ static fam_error error;
     } while (0)
 
 static const char right[] =
-    "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"single_word\":"
-    "false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true},{\"id\":5,\"content\":\"new\",\"special\":"
-    "false}],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"
-    "\"use_regex\":true},\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\","
-    "\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[],\"special_tokens\":{}},\"decoder\":{\"type\":"
+    "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[{\"id\":3,\"content\":\"<s>\","
+    "\"single_word\":"
+    "false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true},{\"id\":5,\"content\":\"new\","
+    "\"special\":"
+    "false}],\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":"
+    "true,"
+    "\"use_regex\":true},\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<"
+    "s>\","
+    "\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[],\"special_tokens\":{}},\"decoder\":{"
+    "\"type\":"
     "\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
-    "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":false,\"vocab\":{\"a\":0,\"b\":1,"
+    "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":false,\"vocab\":{\"a\":0,"
+    "\"b\":1,"
     "\"ab\":2,\"<s>\":3},\"merges\":[\"a b\"]}}";
 
 /* `text` with the first `what` replaced; to be freed. */
@@ -90,8 +96,9 @@ static void a_right_json_file_is_read(void **state)
     assert_int_equal(memory.bytes, 0);
 
     /* A chat template, or names of special tokens, do not change ids; anything else does. */
-    const char *config = "{\"eos_token\":{\"content\":\"new\"},\"bos_token\":null,\"add_bos_token\":false,"
-                         "\"chat_template\":[{\"name\":\"other\",\"template\":\"x\"},{\"name\":\"default\",\"template\":\"y\"}]}";
+    const char *config =
+        "{\"eos_token\":{\"content\":\"new\"},\"bos_token\":null,\"add_bos_token\":false,"
+        "\"chat_template\":[{\"name\":\"other\",\"template\":\"x\"},{\"name\":\"default\",\"template\":\"y\"}]}";
     assert_ok(parse(&tokenizer, right, config));
     assert_int_equal(fam_tokenizer_eos(tokenizer), 5);
     assert_true(fam_tokenizer_is_end(tokenizer, 5));
@@ -99,7 +106,8 @@ static void a_right_json_file_is_read(void **state)
     assert_string_equal(fam_tokenizer_chat_template(tokenizer), "y");
     assert_int_equal(fam_tokenizer_fingerprint(tokenizer), fingerprint);
     fam_tokenizer_free(tokenizer);
-    const char *const changes[][2] = {{"\"a b\"", ""}, {"\"use_regex\":true", "\"use_regex\":false"}, {"\"b\":1", "\"c\":4,\"b\":1"}};
+    const char *const changes[][2] = {
+        {"\"a b\"", ""}, {"\"use_regex\":true", "\"use_regex\":false"}, {"\"b\":1", "\"c\":4,\"b\":1"}};
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         char *text = replaced(right, changes[i][0], changes[i][1]);
         assert_ok(parse(&tokenizer, text, NULL));
@@ -147,7 +155,8 @@ static void wrong_json_files_are_refused(void **state)
         const char *message;
     } cases[] = {
         {"{\"version\"", "version", FAM_STATUS_BAD_FORMAT, "t.json: not JSON"},
-        {"\"type\":\"BPE\"", "\"type\":\"Unigram\"", FAM_STATUS_UNSUPPORTED, "model: type: found \"Unigram\", need \"BPE\""},
+        {"\"type\":\"BPE\"", "\"type\":\"Unigram\"", FAM_STATUS_UNSUPPORTED,
+         "model: type: found \"Unigram\", need \"BPE\""},
         {"\"type\":\"BPE\",", "", FAM_STATUS_BAD_FORMAT, "model: type"},
         {"\"model\":{", "\"x\":{", FAM_STATUS_BAD_FORMAT, "model"},
         {"\"type\":\"BPE\"", "\"type\":\"BPE\",\"surprise\":1", FAM_STATUS_UNSUPPORTED, "found key \"surprise\""},
@@ -165,7 +174,8 @@ static void wrong_json_files_are_refused(void **state)
         {"{\"a\":0,\"b\":1,\"ab\":2,\"<s>\":3}", "[]", FAM_STATUS_BAD_FORMAT, "vocab"},
         {"[\"a b\"]", "[\"a c\"]", FAM_STATUS_BAD_FORMAT, "merge 0: found \"c\", need a token of the vocabulary"},
         {"[\"a b\"]", "[\"c a\"]", FAM_STATUS_BAD_FORMAT, "merge 0: found \"c\", need a token of the vocabulary"},
-        {"[\"a b\"]", "[\"a b\",\"b a\"]", FAM_STATUS_BAD_FORMAT, "merge 1: found \"ba\", need a token of the vocabulary"},
+        {"[\"a b\"]", "[\"a b\",\"b a\"]", FAM_STATUS_BAD_FORMAT,
+         "merge 1: found \"ba\", need a token of the vocabulary"},
         {"[\"a b\"]", "[\"a b b\"]", FAM_STATUS_BAD_FORMAT, "merge 0: found \"a b b\", need two tokens"},
         {"[\"a b\"]", "[\"ab\"]", FAM_STATUS_BAD_FORMAT, "merge 0: found \"ab\", need two tokens"},
         {"[\"a b\"]", "[\" ab\"]", FAM_STATUS_BAD_FORMAT, "merge 0: found an empty part"},
@@ -190,14 +200,17 @@ static void wrong_json_files_are_refused(void **state)
          "decoder: found BPEDecoder"},
         {"\"type\":\"TemplateProcessing\"", "\"type\":\"BertProcessing\"", FAM_STATUS_UNSUPPORTED,
          "post_processor: found \"BertProcessing\""},
-        {"{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}", "{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"<s>\"}}",
-         FAM_STATUS_UNSUPPORTED, "piece 2: found a token"},
+        {"{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}",
+         "{\"Sequence\":{\"id\":\"A\"}},{\"SpecialToken\":{\"id\":\"<s>\"}}", FAM_STATUS_UNSUPPORTED,
+         "piece 2: found a token"},
         {"{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}", "7", FAM_STATUS_BAD_FORMAT, "piece 1: found something else"},
-        {"\"SpecialToken\":{\"id\":\"<s>\"", "\"SpecialToken\":{\"id\":\"<t>\"", FAM_STATUS_BAD_FORMAT, "found \"<t>\""},
+        {"\"SpecialToken\":{\"id\":\"<s>\"", "\"SpecialToken\":{\"id\":\"<t>\"", FAM_STATUS_BAD_FORMAT,
+         "found \"<t>\""},
         {"\"content\":\"new\"", "\"content\":\"\"", FAM_STATUS_BAD_FORMAT, "content: found an empty one"},
         {"\"content\":\"new\"", "\"content\":\"<s>\"", FAM_STATUS_BAD_FORMAT, "need a text once"},
         {"{\"id\":5,\"content\":\"new\"", "{\"id\":3,\"content\":\"<s>\"", FAM_STATUS_BAD_FORMAT, "need a text once"},
-        {"\"content\":\"new\"", "\"content\":\"ab\"", FAM_STATUS_BAD_FORMAT, "need a text once, with one id (it has 2)"},
+        {"\"content\":\"new\"", "\"content\":\"ab\"", FAM_STATUS_BAD_FORMAT,
+         "need a text once, with one id (it has 2)"},
         {"\"id\":5", "\"id\":1", FAM_STATUS_BAD_FORMAT, "\"new\": found id 1, need one that no other token has"},
         {"\"id\":5", "\"id\":null", FAM_STATUS_BAD_FORMAT, "\"new\": found id null"},
         {"\"id\":5,", "", FAM_STATUS_BAD_FORMAT, "\"new\": found id"},
@@ -270,7 +283,8 @@ static void write_vocabulary(gguf_writer *writer, const vocabulary *v)
     if (v->tokens)
         gguf_writer_strings(writer, "tokenizer.ggml.tokens", v->tokens, v->token_count);
     if (v->types)
-        gguf_writer_array(writer, "tokenizer.ggml.token_type", FAM_GGUF_I32, v->type_count, v->types, 4 * v->type_count);
+        gguf_writer_array(writer, "tokenizer.ggml.token_type", FAM_GGUF_I32, v->type_count, v->types,
+                          4 * v->type_count);
     if (v->merges)
         gguf_writer_strings(writer, "tokenizer.ggml.merges", v->merges, v->merge_count);
 }
@@ -331,7 +345,8 @@ static void wrong_gguf_vocabularies_are_refused(void **state)
 {
     (void)state;
     static const char *const twice[] = {"a", "b", "ab", "<s>", "a"}, *const hollow[] = {"a", "", "ab", "<s>", "n"};
-    static const char *const no_space[] = {"ab"}, *const unknown[] = {"a c"}, *const three[] = {"a b a"}, *const nothing[] = {""};
+    static const char *const no_space[] = {"ab"}, *const unknown[] = {"a c"}, *const three[] = {"a b a"},
+                             *const nothing[] = {""};
     static const int32_t byte_type[] = {1, 1, 1, 3, 6}, wrong_type[] = {1, 1, 1, 3, -1};
     static char long_token[400];
     memset(long_token, 'x', sizeof long_token - 1);
@@ -343,22 +358,33 @@ static void wrong_gguf_vocabularies_are_refused(void **state)
         const char *message;
     } cases[] = {
         {{NULL, r.pre, r.tokens, r.merges, 5, 5, 1, types}, FAM_STATUS_BAD_FORMAT, "tokenizer.ggml.model"},
-        {{"llama", r.pre, r.tokens, r.merges, 5, 5, 1, types}, FAM_STATUS_UNSUPPORTED, "tokenizer.ggml.model: found \"llama\""},
-        {{"gpt2", "llama-bpe", r.tokens, r.merges, 5, 5, 1, types}, FAM_STATUS_UNSUPPORTED,
+        {{"llama", r.pre, r.tokens, r.merges, 5, 5, 1, types},
+         FAM_STATUS_UNSUPPORTED,
+         "tokenizer.ggml.model: found \"llama\""},
+        {{"gpt2", "llama-bpe", r.tokens, r.merges, 5, 5, 1, types},
+         FAM_STATUS_UNSUPPORTED,
          "tokenizer.ggml.pre: found \"llama-bpe\""},
         {{"gpt2", r.pre, NULL, r.merges, 5, 5, 1, types}, FAM_STATUS_BAD_FORMAT, "tokenizer.ggml.tokens"},
         {{"gpt2", r.pre, r.tokens, r.merges, 0, 0, 1, types}, FAM_STATUS_BAD_FORMAT, "found 0 tokens"},
         {{"gpt2", r.pre, r.tokens, NULL, 5, 5, 1, types}, FAM_STATUS_BAD_FORMAT, "tokenizer.ggml.merges"},
         {{"gpt2", r.pre, r.tokens, r.merges, 5, 4, 1, types}, FAM_STATUS_BAD_FORMAT, "found 4 elements, need 5"},
         {{"gpt2", r.pre, r.tokens, r.merges, 5, 5, 1, byte_type}, FAM_STATUS_UNSUPPORTED, "element 4: found 6"},
-        {{"gpt2", r.pre, r.tokens, r.merges, 5, 5, 1, wrong_type}, FAM_STATUS_UNSUPPORTED, "element 4: found 4294967295"},
+        {{"gpt2", r.pre, r.tokens, r.merges, 5, 5, 1, wrong_type},
+         FAM_STATUS_UNSUPPORTED,
+         "element 4: found 4294967295"},
         {{"gpt2", r.pre, twice, r.merges, 5, 5, 1, types}, FAM_STATUS_BAD_FORMAT, "element 4: found \"a\""},
         {{"gpt2", r.pre, hollow, r.merges, 5, 5, 1, types}, FAM_STATUS_BAD_FORMAT, "element 1: found an empty token"},
-        {{"gpt2", r.pre, r.tokens, no_space, 5, 5, 1, types}, FAM_STATUS_BAD_FORMAT, "merge 0: found \"ab\", need two tokens"},
-        {{"gpt2", r.pre, r.tokens, nothing, 5, 5, 1, types}, FAM_STATUS_BAD_FORMAT, "merge 0: found \"\", need two tokens"},
+        {{"gpt2", r.pre, r.tokens, no_space, 5, 5, 1, types},
+         FAM_STATUS_BAD_FORMAT,
+         "merge 0: found \"ab\", need two tokens"},
+        {{"gpt2", r.pre, r.tokens, nothing, 5, 5, 1, types},
+         FAM_STATUS_BAD_FORMAT,
+         "merge 0: found \"\", need two tokens"},
         {{"gpt2", r.pre, r.tokens, unknown, 5, 5, 1, types}, FAM_STATUS_BAD_FORMAT, "merge 0: found \"c\""},
         {{"gpt2", r.pre, r.tokens, three, 5, 5, 1, types}, FAM_STATUS_BAD_FORMAT, "merge 0: found \"b a\""},
-        {{"gpt2", r.pre, long_added, r.merges, 5, 5, 1, types}, FAM_STATUS_UNSUPPORTED, "found an added token of 399 bytes"},
+        {{"gpt2", r.pre, long_added, r.merges, 5, 5, 1, types},
+         FAM_STATUS_UNSUPPORTED,
+         "found an added token of 399 bytes"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         gguf_writer writer;
@@ -381,18 +407,42 @@ static void wrong_gguf_values_are_refused(void **state)
         fam_tokenizer *tokenizer;
         write_vocabulary(&w, &right_vocabulary);
         switch (i) {
-        case 0: gguf_writer_u32(&w, "tokenizer.ggml.bos_token_id", 5); break;
-        case 1: gguf_writer_i32(&w, "tokenizer.ggml.eos_token_id", -1); break;
-        case 2: gguf_writer_u64(&w, "tokenizer.ggml.eot_token_id", 1ull << 32); break;
-        case 3: gguf_writer_u32(&w, "tokenizer.ggml.unknown_token_id", 99); break;
-        case 4: gguf_writer_u32(&w, "tokenizer.ggml.padding_token_id", 99); break;
-        case 5: gguf_writer_bool(&w, "tokenizer.ggml.add_bos_token", true); break; /* and no bos */
-        case 6: gguf_writer_bool(&w, "tokenizer.ggml.add_eos_token", true); break;
-        case 7: gguf_writer_bool(&w, "tokenizer.ggml.add_space_prefix", true); break;
-        case 8: gguf_writer_array(&w, "tokenizer.ggml.scores", FAM_GGUF_F32, 5, scores, sizeof scores); break;
-        case 9: gguf_writer_array(&w, "tokenizer.ggml.scores", FAM_GGUF_F32, 4, scores, sizeof scores - 4); break;
-        case 10: gguf_writer_array(&w, "tokenizer.ggml.scores", FAM_GGUF_I32, 5, scores, sizeof scores); break;
-        case 11: gguf_writer_u32(&w, "tokenizer.chat_template", 1); break;
+        case 0:
+            gguf_writer_u32(&w, "tokenizer.ggml.bos_token_id", 5);
+            break;
+        case 1:
+            gguf_writer_i32(&w, "tokenizer.ggml.eos_token_id", -1);
+            break;
+        case 2:
+            gguf_writer_u64(&w, "tokenizer.ggml.eot_token_id", 1ull << 32);
+            break;
+        case 3:
+            gguf_writer_u32(&w, "tokenizer.ggml.unknown_token_id", 99);
+            break;
+        case 4:
+            gguf_writer_u32(&w, "tokenizer.ggml.padding_token_id", 99);
+            break;
+        case 5:
+            gguf_writer_bool(&w, "tokenizer.ggml.add_bos_token", true);
+            break; /* and no bos */
+        case 6:
+            gguf_writer_bool(&w, "tokenizer.ggml.add_eos_token", true);
+            break;
+        case 7:
+            gguf_writer_bool(&w, "tokenizer.ggml.add_space_prefix", true);
+            break;
+        case 8:
+            gguf_writer_array(&w, "tokenizer.ggml.scores", FAM_GGUF_F32, 5, scores, sizeof scores);
+            break;
+        case 9:
+            gguf_writer_array(&w, "tokenizer.ggml.scores", FAM_GGUF_F32, 4, scores, sizeof scores - 4);
+            break;
+        case 10:
+            gguf_writer_array(&w, "tokenizer.ggml.scores", FAM_GGUF_I32, 5, scores, sizeof scores);
+            break;
+        case 11:
+            gguf_writer_u32(&w, "tokenizer.chat_template", 1);
+            break;
         }
         fam_status status = parse_gguf(&tokenizer, &w);
         if (status != FAM_STATUS_BAD_FORMAT && status != FAM_STATUS_UNSUPPORTED)
@@ -456,8 +506,9 @@ static void large_vocabularies_load_in_linear_time(void **state)
     char *text = malloc(capacity);
     struct timespec before, after;
     assert_non_null(text);
-    used = (size_t)sprintf(text, "{\"decoder\":{\"type\":\"ByteLevel\"},\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{"
-                                 "\"type\":\"BPE\",\"vocab\":{\"");
+    used = (size_t)sprintf(
+        text, "{\"decoder\":{\"type\":\"ByteLevel\"},\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"model\":{"
+              "\"type\":\"BPE\",\"vocab\":{\"");
     memset(text + used, 'z', 1 << 20);
     used += 1 << 20;
     used += (size_t)sprintf(text + used, "\":0");
@@ -502,7 +553,8 @@ static void large_vocabularies_load_in_linear_time(void **state)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    const char *const files[] = {"tests/fixtures/tokenizer/reduced/split_llama3", "tests/fixtures/tokenizer/reduced/smollm.gguf"};
+    const char *const files[] = {"tests/fixtures/tokenizer/reduced/split_llama3",
+                                 "tests/fixtures/tokenizer/reduced/smollm.gguf"};
     for (size_t f = 0; f < 2; f++)
         for (int for_good = 0; for_good < 2; for_good++) {
             size_t failures = 0;
@@ -511,7 +563,8 @@ static void every_allocation_may_fail(void **state)
                 fam_memory_init(&memory);
                 memory.fail_at = at;
                 memory.fail_for_good = for_good;
-                fam_status status = fam_tokenizer_from_path(&tokenizer, &memory, suite_path(files[f]), NULL, NULL, &error);
+                fam_status status =
+                    fam_tokenizer_from_path(&tokenizer, &memory, suite_path(files[f]), NULL, NULL, &error);
                 if (status == FAM_OK) {
                     fam_tokenizer_free(tokenizer);
                     assert_int_equal(memory.bytes, 0);
@@ -529,7 +582,8 @@ static void every_allocation_may_fail(void **state)
 static void every_allocation_of_encoding_may_fail(void **state)
 {
     (void)state;
-    const char *const files[] = {"tests/fixtures/tokenizer/reduced/split_llama3", "tests/fixtures/tokenizer/reduced/smollm.gguf"};
+    const char *const files[] = {"tests/fixtures/tokenizer/reduced/split_llama3",
+                                 "tests/fixtures/tokenizer/reduced/smollm.gguf"};
     static char text[2000];
     memset(text, 'e', sizeof text);
     memcpy(text + 1500, " broken \xff words and\n\n  more <s>", 30);

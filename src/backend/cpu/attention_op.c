@@ -216,7 +216,7 @@ void fam_cpu_attention_op(fam_exec *base, const fam_attention_job *jobs, int cou
     const fam_cpu_exec *exec = fam_cpu_exec_of(base);
     fam_cpu_attention_call call = {&exec->kernels->attention, base->backend->dtype, exec->pool, exec->scratch,
                                    exec->partial};
-    if (shape->head_dim > FAM_CPU_ATTENTION_HEAD_DIM_MAX)
+    if (shape->head_dim > FAM_HEAD_DIM_MAX)
         call.kernel = call.dtype == FAM_DTYPE_F32 ? &fam_cpu_attention_f32_portable : &fam_cpu_attention_bf16_portable;
     fam_cpu_attention_all(&call, jobs, count, shape);
 }

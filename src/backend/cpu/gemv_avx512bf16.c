@@ -5,9 +5,10 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "backend/cpu/gemv_fetch.h"
 #include "backend/cpu/gemv_select.h"
 
-enum { STEP = 64, AHEAD = 4096 };
+enum { STEP = 64 };
 
 static size_t prepared_bytes(int64_t columns)
 {
@@ -44,10 +45,9 @@ static inline __attribute__((always_inline)) void some_rows(float *out, const ui
         sum[r][0] = sum[r][1] = _mm512_setzero_ps();
     for (; i + STEP <= columns; i += STEP) {
         __m512bh a = bf16(_mm512_load_si512(x + i)), b = bf16(_mm512_load_si512(x + i + 32));
+        fetch(w + rows * i, rows * STEP * 2);
         for (int r = 0; r < rows; r++) {
             const uint16_t *p = w + r * columns + i;
-            _mm_prefetch((const char *)p + AHEAD, _MM_HINT_T0);
-            _mm_prefetch((const char *)p + AHEAD + 64, _MM_HINT_T0);
             sum[r][0] = _mm512_dpbf16_ps(sum[r][0], bf16(_mm512_loadu_si512(p)), a);
             sum[r][1] = _mm512_dpbf16_ps(sum[r][1], bf16(_mm512_loadu_si512(p + 32)), b);
         }

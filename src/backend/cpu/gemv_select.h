@@ -11,6 +11,7 @@ void fam_cpu_gemv_portable(fam_cpu_kernels *out, fam_dtype dtype); /* sets every
 void fam_cpu_gemv_avx2(fam_cpu_kernels *out);                      /* all types, x prepared as float32 */
 void fam_cpu_gemv_avx512(fam_cpu_kernels *out);                    /* the same */
 void fam_cpu_gemv_avx512vnni(fam_cpu_kernels *out);                /* quantised types, from bf16 activations */
+void fam_cpu_gemv_q4_avx512vnni(fam_cpu_kernels *out);             /* part of the above */
 void fam_cpu_gemv_avx512bf16(fam_cpu_kernels *out);                /* BF16, from bf16 activations */
 
 /* The preparation that most versions use: activations as float32. */

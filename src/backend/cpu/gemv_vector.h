@@ -5,17 +5,12 @@
  *   four vectors; load_TYPE(p) and load_part_TYPE(p, n) for F32, BF16, F16 weights, n < LANES; signed_bytes(p): LANES
  *   int8 to float32; nibbles(v, p): 16 bytes to 32 float32 in 0..15, in the order of the elements.
  *
- * Four rows at a time share the loads of x. Memory is asked for 4 KiB ahead: the processor's own prefetch stops at page
- * ends and at every new run of rows.
+ * Four rows at a time share the loads of x.
  */
+#include "backend/cpu/gemv_fetch.h"
 #include "base/bytes.h"
 
-enum { BLOCK = 32, PARTS = BLOCK / LANES, AHEAD = 4096 };
-
-static inline void fetch(const uint8_t *p)
-{
-    _mm_prefetch((const char *)p + AHEAD, _MM_HINT_T0);
-}
+enum { BLOCK = 32, PARTS = BLOCK / LANES };
 
 /* Two at a time would do for latency; four rows of two keep both multipliers busy. */
 #define FLOAT_TYPE(name, element_bytes)                                                                                \
@@ -28,11 +23,9 @@ static inline void fetch(const uint8_t *p)
             sum[r][0] = sum[r][1] = set(0);                                                                            \
         for (; i + 2 * LANES <= columns; i += 2 * LANES) {                                                             \
             vec a = load(x + i), b = load(x + i + LANES);                                                              \
+            fetch(w + rows * i * (element_bytes), rows * 2 * LANES * (element_bytes));                                 \
             for (int r = 0; r < rows; r++) {                                                                           \
                 const uint8_t *p = w + r * row_bytes + i * (element_bytes);                                            \
-                fetch(p);                                                                                              \
-                if (2 * LANES * (element_bytes) > 64)                                                                  \
-                    fetch(p + 64);                                                                                     \
                 sum[r][0] = fma_v(load_##name(p), a, sum[r][0]);                                                       \
                 sum[r][1] = fma_v(load_##name(p + LANES * (element_bytes)), b, sum[r][1]);                             \
             }                                                                                                          \
@@ -121,11 +114,11 @@ static inline void block_Q4_1(vec sum[2], const uint8_t *p, const vec x[PARTS])
             sum[r][0] = sum[r][1] = set(0);                                                                            \
         for (int64_t b = 0; b < blocks; b++) {                                                                         \
             vec part[PARTS];                                                                                           \
+            fetch(w + rows * b * (block_bytes), rows * (block_bytes));                                                 \
             for (int i = 0; i < PARTS; i++)                                                                            \
                 part[i] = load(x + b * BLOCK + i * LANES);                                                             \
             for (int r = 0; r < rows; r++) {                                                                           \
                 const uint8_t *p = w + r * row_bytes + b * (block_bytes);                                              \
-                fetch(p);                                                                                              \
                 block_##name(sum[r], p, part);                                                                         \
             }                                                                                                          \
         }                                                                                                              \

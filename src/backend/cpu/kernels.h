@@ -30,9 +30,7 @@ typedef struct fam_cpu_gemv_kernel {
 
 /* The queries of a job and the H/G query heads that share a key/value head make rows: row = query * (H/G) + head in group.
  * scratch: 64-byte aligned, scratch_bytes(shape) long, at most FAM_ATTENTION_SCRATCH_MAX. D is even and at most
- * FAM_CPU_ATTENTION_HEAD_DIM_MAX; H/G is any. Nothing depends on what the scratch held before. */
-enum { FAM_CPU_ATTENTION_HEAD_DIM_MAX = 512 };
-
+ * FAM_HEAD_DIM_MAX; H/G is any. Nothing depends on what the scratch held before. */
 typedef struct fam_cpu_attention_kernel {
     /* Rows [row_begin, row_end) of one key/value head, at most rows(shape) of them. */
     void (*run)(const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head, int64_t row_begin,
