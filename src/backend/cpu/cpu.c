@@ -19,8 +19,7 @@ static void free_backend(fam_backend *base)
     fam_free(backend->memory, backend);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------------------------
- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 static fam_status alloc(fam_backend *base, void **out, size_t bytes, const char *what, fam_error *error)
 {
@@ -56,8 +55,7 @@ static void copy_memory(fam_backend *base, void *to, const void *from, size_t by
         memcpy(to, from, bytes);
 }
 
-/* ---- weights ------------------------------------------------------------------------------------------------------
- */
+/* ---- weights ----------------------------------------------------------------------------------------------------- */
 
 static fam_status weight_create(fam_backend *base, fam_weight **out, const fam_weight_source *source, fam_error *error)
 {
@@ -89,8 +87,7 @@ static void weight_free(fam_backend *base, fam_weight *weight)
     fam_free(fam_cpu_of(base)->memory, weight);
 }
 
-/* ---- executions ---------------------------------------------------------------------------------------------------
- */
+/* ---- executions -------------------------------------------------------------------------------------------------- */
 
 static void exec_free(fam_exec *base)
 {
@@ -151,8 +148,7 @@ static fam_status finish(fam_exec *base, fam_error *error)
     return status;
 }
 
-/* ---- the table ----------------------------------------------------------------------------------------------------
- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 static const fam_backend_ops cpu_ops = {
     .name = "cpu",

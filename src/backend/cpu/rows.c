@@ -177,8 +177,7 @@ void fam_cpu_embed(fam_exec *exec, float *out, const fam_weight *table, const in
     for_rows(exec, embed_rows, &a, n, table->source.columns);
 }
 
-/* ---- rotation -----------------------------------------------------------------------------------------------------
- */
+/* ---- rotation ---------------------------------------------------------------------------------------------------- */
 
 typedef struct rope_table_arguments {
     float *cosines, *sines;
