@@ -1,6 +1,6 @@
 /*
  * backend/cpu/cpu.c: the CPU backend's table: memory, weights, executions. The operators are in matmul.c, rows.c and
- * attention_op.c.
+ * attention_op.c, what flows back through them in backward_*.c.
  */
 #include "backend/cpu/cpu.h"
 
@@ -177,6 +177,16 @@ static const fam_backend_ops cpu_ops = {
     .cross_entropy = fam_cpu_cross_entropy,
     .zero = fam_cpu_zero,
     .add = fam_cpu_add,
+    .embed_backward = fam_cpu_embed_backward,
+    .rms_norm_backward = fam_cpu_rms_norm_backward,
+    .matmul_backward = fam_cpu_matmul_backward,
+    .prepare_backward = fam_cpu_prepare_backward,
+    .rope_backward = fam_cpu_rope_backward,
+    .attention_backward = fam_cpu_attention_backward,
+    .silu_multiply_backward = fam_cpu_silu_multiply_backward,
+    .row_rms_backward = fam_cpu_row_rms_backward,
+    .rescale_rows_backward = fam_cpu_rescale_rows_backward,
+    .cross_entropy_backward = fam_cpu_cross_entropy_backward,
 };
 
 fam_status fam_cpu_backend_create(fam_backend **out, fam_memory *memory, const fam_cpu_options *options,
