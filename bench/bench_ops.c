@@ -76,8 +76,7 @@ static double report(const char *what, const char *type, double *values, int cou
     return values[count / 2];
 }
 
-/* ---- weights ------------------------------------------------------------------------------------------------------
- */
+/* ---- weights ----------------------------------------------------------------------------------------------------- */
 
 static fam_weight *make_weight(bench *b, fam_type type, int64_t rows, int64_t columns, size_t *at)
 {
@@ -150,8 +149,7 @@ static void prepare(bench *b, int64_t n, bool head)
         check(b->ops->prepare(b->exec, b->head, n, &error), &error);
 }
 
-/* ---- what is measured ---------------------------------------------------------------------------------------------
- */
+/* ---- what is measured -------------------------------------------------------------------------------------------- */
 
 /* One layer without attention. */
 static void run_layer(bench *b, fam_weight **w, int64_t n)

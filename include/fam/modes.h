@@ -4,6 +4,8 @@
 #ifndef FAM_MODES_H
 #define FAM_MODES_H
 
+#include "fam/status.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -29,6 +31,19 @@ typedef enum fam_positions {
     FAM_POSITIONS_ZERO, /* position 0 */
     FAM_POSITIONS_FLOAT /* equally spaced strictly between that block and the next */
 } fam_positions;
+
+/* The names above as files and options spell them ("bswa", "rms_init", "last"); NULL for a value outside the
+ * enumeration, so that a loop from 0 sees them all. Thread-safe. */
+FAM_API const char *fam_mode_name(int mode);
+FAM_API const char *fam_state_norm_name(int state_norm);
+FAM_API const char *fam_positions_name(int positions);
+
+/* Arithmetic: what activations, keys and values are held in between operators. The state and the residual stream are
+ * float32 under both. */
+typedef enum fam_dtype { FAM_DTYPE_F32, FAM_DTYPE_BF16 } fam_dtype;
+
+/* In an option of type int or int64_t: not set, take what the model or the library says. */
+#define FAM_AUTO (-1)
 
 #ifdef __cplusplus
 }

@@ -152,24 +152,28 @@ static void atomic_file_free(fam_atomic_file *file)
     fam_free(memory, file);
 }
 
-/* Refuses to replace what is not a plain file: a link could lead anywhere. */
-static fam_status check_target(const char *path, fam_error *error)
+/* Refuses to replace what is not a plain file: a link could lead anywhere. *mode: the permissions of what is there. */
+static fam_status check_target(const char *path, mode_t *mode, fam_error *error)
 {
     struct stat st;
     if (lstat(path, &st) != 0)
         return errno == ENOENT ? FAM_OK : io_error(error, path, "cannot stat", errno);
-    if (S_ISREG(st.st_mode))
+    if (S_ISREG(st.st_mode)) {
+        *mode = st.st_mode & 0777;
         return FAM_OK;
+    }
     return fam_error_set(error, FAM_STATUS_IO, "%s: found %s, need a regular file or nothing", path,
                          S_ISLNK(st.st_mode)   ? "a symbolic link"
                          : S_ISDIR(st.st_mode) ? "a directory"
                                                : "a special file");
 }
 
-fam_status fam_atomic_file_begin(fam_atomic_file **out, fam_memory *memory, const char *path, fam_error *error)
+fam_status fam_atomic_file_begin(fam_atomic_file **out, fam_memory *memory, const char *path, fam_file_access access,
+                                 fam_error *error)
 {
     fam_atomic_file *file = NULL;
-    fam_status status = check_target(path, error);
+    mode_t mode = 0;
+    fam_status status = check_target(path, &mode, error);
     if (status != FAM_OK)
         return status;
     FAM_TRY_ALLOC(file, fam_alloc_zeroed(memory, sizeof *file), path);
@@ -184,11 +188,17 @@ fam_status fam_atomic_file_begin(fam_atomic_file **out, fam_memory *memory, cons
                   path);
     for (unsigned number = 0; file->fd < 0; number++) {
         snprintf(file->temporary, length + 64, "%s.tmp.%ld.%u", path, (long)getpid(), number);
-        file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+        file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                        access == FAM_FILE_PRIVATE || mode ? 0600 : 0644);
         if (file->fd < 0 && errno != EINTR && (errno != EEXIST || number > 1000)) {
             status = io_error(error, file->temporary, "cannot create", errno);
             goto done;
         }
+    }
+    if (mode && fchmod(file->fd, mode) != 0) {
+        status = io_error(error, file->temporary, "cannot set permissions", errno);
+        unlink(file->temporary);
+        goto done;
     }
     *out = file;
     file = NULL;

@@ -33,11 +33,16 @@ char *fam_path_join(fam_memory *memory, const char *directory, const char *name)
 bool fam_path_is_directory(const char *path);
 bool fam_path_exists(const char *path); /* any kind of file, also a dangling link */
 
+/* Permissions of a new file. */
+typedef enum fam_file_access { FAM_FILE_SHARED, FAM_FILE_PRIVATE } fam_file_access;
+
 /* Replacing a file atomically: begin makes `<path>.tmp.<pid>.<n>` beside it, write appends, commit syncs the file, renames it and syncs
  * the directory; abort (or a failed commit) removes the temporary file. The old file is whole until the rename. A path
- * that is a symbolic link, or anything but a regular file, is refused. */
+ * that is a symbolic link, or anything but a regular file, is refused. A file that is replaced keeps its permissions; a new
+ * one has those of `access` (PRIVATE: for its owner only). */
 typedef struct fam_atomic_file fam_atomic_file;
-fam_status fam_atomic_file_begin(fam_atomic_file **out, fam_memory *memory, const char *path, fam_error *error);
+fam_status fam_atomic_file_begin(fam_atomic_file **out, fam_memory *memory, const char *path, fam_file_access access,
+                                 fam_error *error);
 fam_status fam_atomic_file_write(fam_atomic_file *file, const void *data, size_t size, fam_error *error);
 fam_status fam_atomic_file_commit(fam_atomic_file *file, fam_error *error); /* frees `file`, whatever happens */
 void fam_atomic_file_abort(fam_atomic_file *file);                         /* NULL is allowed */

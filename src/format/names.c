@@ -84,8 +84,6 @@ bool fam_name_table_add(fam_name_table *table, const char *name, size_t index)
 
 bool fam_name_table_find(const fam_name_table *table, const char *name, size_t *index)
 {
-    if (!table->slots)
-        return false;
     const struct fam_name_slot *slot = slot_of(table, name);
     if (!slot->name)
         return false;

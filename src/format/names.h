@@ -25,9 +25,10 @@ typedef struct fam_name_store {
 const char *fam_name_store_add(fam_name_store *store, const uint8_t *text, size_t length);
 void fam_name_store_free(fam_name_store *store);
 
-/* From name to index. The names stay the caller's and must live as long as the table. */
+/* From name to index. The names stay the caller's and must live as long as the table. A zeroed one may be freed, and
+ * must be initialised before anything else. */
 typedef struct fam_name_table {
-    struct fam_name_slot *slots; /* NULL in a zeroed table, in which nothing is found */
+    struct fam_name_slot *slots;
     size_t mask;
     uint64_t seed;
 } fam_name_table;

@@ -77,4 +77,28 @@ static inline uint64_t gguf_walk(const fam_gguf *gguf)
     return sum;
 }
 
+/* Parses an exact-size copy of the bytes (so that a sanitizer sees a byte too many) under the name "test.gguf", walks
+ * it into *sum (NULL: not) and frees it; aborts if memory is kept. */
+static inline fam_status gguf_parse_copy(const uint8_t *data, size_t size, uint64_t *sum, fam_error *error)
+{
+    fam_memory memory;
+    fam_gguf *gguf = NULL;
+    fam_memory_init(&memory);
+    uint8_t *copy = malloc(size ? size : 1);
+    if (!copy)
+        abort();
+    if (size > 0)
+        memcpy(copy, data, size);
+    fam_status status = fam_gguf_parse(&gguf, &memory, "test.gguf", copy, size, NULL, NULL, error);
+    if ((status == FAM_OK) != (gguf != NULL))
+        abort();
+    if (gguf && sum)
+        *sum = gguf_walk(gguf);
+    fam_gguf_free(gguf);
+    if (memory.bytes != 0)
+        abort();
+    free(copy);
+    return status;
+}
+
 #endif

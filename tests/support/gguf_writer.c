@@ -159,3 +159,44 @@ bool gguf_writer_save(gguf_writer *writer, const char *path)
     gguf_bytes_free(&bytes);
     return good;
 }
+
+gguf_bytes gguf_writer_sample(uint32_t version)
+{
+    gguf_writer w;
+    gguf_writer_begin(&w);
+    w.version = version;
+    gguf_writer_string(&w, "general.architecture", "llama");
+    gguf_writer_u8(&w, "u8", 200);
+    gguf_writer_i8(&w, "i8", -5);
+    gguf_writer_u16(&w, "u16", 60000);
+    gguf_writer_i16(&w, "i16", 300);
+    gguf_writer_u32(&w, "u32", 4000000000u);
+    gguf_writer_i32(&w, "i32", 70000);
+    gguf_writer_u64(&w, "u64", (uint64_t)1 << 40);
+    gguf_writer_i64(&w, "i64", INT64_MAX);
+    gguf_writer_u64(&w, "u64.large", UINT64_MAX);
+    gguf_writer_f32(&w, "f32", 0.5f);
+    gguf_writer_f64(&w, "f64", 0.1);
+    gguf_writer_bool(&w, "yes", true);
+    gguf_writer_bool(&w, "no", false);
+    const char *strings[] = {"a", "", "\xff\xfe", "four"};
+    gguf_writer_strings(&w, "strings", strings, 4);
+    int32_t numbers[] = {1, -2, 3};
+    gguf_writer_array(&w, "numbers", FAM_GGUF_I32, 3, numbers, sizeof numbers);
+    gguf_writer_array(&w, "empty", FAM_GGUF_F64, 0, NULL, 0);
+    uint8_t truths[] = {1, 0};
+    gguf_writer_array(&w, "truths", FAM_GGUF_BOOL, 2, truths, 2);
+    uint8_t data[2 * 3 * 34];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 7);
+    float scalar = 2.5f;
+    gguf_writer_tensor(&w, "scalar", 0, 0, NULL, &scalar, 4);
+    gguf_writer_tensor(&w, "f16", 1, 1, (int64_t[]){5}, data, 10);
+    gguf_writer_tensor(&w, "bf16", 30, 3, (int64_t[]){2, 3, 4}, data, 48);
+    gguf_writer_tensor(&w, "q4_0", 2, 2, (int64_t[]){3, 64}, data, 3 * 36);
+    gguf_writer_tensor(&w, "q4_1", 3, 2, (int64_t[]){1, 32}, data, 20);
+    gguf_writer_tensor(&w, "q8_0", 8, 4, (int64_t[]){1, 1, 2, 96}, data, 2 * 3 * 34);
+    gguf_writer_tensor(&w, "a name of sixty-three bytes, which is the longest that may be .", 0, 1, (int64_t[]){8},
+                       data, 32); /* last, and whole to the alignment: every truncation is a loss */
+    return gguf_writer_finish(&w);
+}

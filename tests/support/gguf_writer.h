@@ -68,4 +68,7 @@ gguf_bytes gguf_writer_finish(gguf_writer *writer);
 /* The same, written to `path`; false if that failed. */
 bool gguf_writer_save(gguf_writer *writer, const char *path);
 
+/* A right file with a key of every type and a tensor of every supported type; the last tensor needs no padding. */
+gguf_bytes gguf_writer_sample(uint32_t version);
+
 #endif

@@ -14,6 +14,16 @@
 
 enum { SKIPPED_EXIT = 77 };
 
+/* A sanitizer makes a case several times as slow, and its time-out is there for what hangs. */
+#if defined(__has_feature)
+#define SUITE_SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SUITE_SANITIZED 1
+#else
+#define SUITE_SANITIZED 0
+#endif
+enum { SANITIZED_TIMES = SUITE_SANITIZED ? 5 : 1 };
+
 static int run_here(const struct CMUnitTest *test)
 {
     struct CMUnitTest one = *test;
@@ -102,7 +112,7 @@ int suite_main(int argc, char **argv, const struct CMUnitTest *tests, size_t cou
     int passed = 0, failed = 0, skipped = 0;
     for (size_t i = 0; i < count; i++) {
         double start = seconds_now();
-        int result = run_case(&tests[i], timeout_seconds, output, OUTPUT_BYTES);
+        int result = run_case(&tests[i], timeout_seconds * SANITIZED_TIMES, output, OUTPUT_BYTES);
         const char *word = result == 0 ? "pass" : result == SKIPPED_EXIT ? "SKIP" : "FAIL";
         passed += result == 0;
         skipped += result == SKIPPED_EXIT;

@@ -113,10 +113,10 @@ static void atomic_file_replaces_whole_or_not_at_all(void **state)
     char path[] = "/tmp/fam-test-base-XXXXXX";
     close(mkstemp(path));
     fam_atomic_file *file;
-    assert_int_equal(fam_atomic_file_begin(&file, &memory, path, &error), FAM_OK);
+    assert_int_equal(fam_atomic_file_begin(&file, &memory, path, FAM_FILE_PRIVATE, &error), FAM_OK);
     assert_int_equal(fam_atomic_file_write(file, "new", 3, &error), FAM_OK);
     assert_int_equal(fam_atomic_file_commit(file, &error), FAM_OK);
-    assert_int_equal(fam_atomic_file_begin(&file, &memory, path, &error), FAM_OK);
+    assert_int_equal(fam_atomic_file_begin(&file, &memory, path, FAM_FILE_PRIVATE, &error), FAM_OK);
     assert_int_equal(fam_atomic_file_write(file, "newer", 5, &error), FAM_OK);
     fam_atomic_file_abort(file);
     uint8_t *data;
@@ -128,7 +128,7 @@ static void atomic_file_replaces_whole_or_not_at_all(void **state)
     unlink(path);
     assert_int_equal(fam_file_read(&data, &size, &memory, path, 2, &error), FAM_STATUS_NOT_FOUND);
     assert_int_equal(symlink("/etc/passwd", path), 0);
-    assert_int_equal(fam_atomic_file_begin(&file, &memory, path, &error), FAM_STATUS_IO);
+    assert_int_equal(fam_atomic_file_begin(&file, &memory, path, FAM_FILE_PRIVATE, &error), FAM_STATUS_IO);
     unlink(path);
     fam_mapping mapping;
     assert_int_equal(fam_mapping_open(&mapping, "/dev/zero", &error), FAM_STATUS_IO);

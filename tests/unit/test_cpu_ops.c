@@ -81,8 +81,7 @@ static float *random_floats(fixture *f, int64_t count)
     return x;
 }
 
-/* ---- matrix products ----------------------------------------------------------------------------------------------
- */
+/* ---- matrix products --------------------------------------------------------------------------------------------- */
 
 typedef struct product {
     fam_type type;
@@ -418,8 +417,7 @@ static void short_memory_is_an_error_everywhere(void **state)
     free(w);
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------------------------
- */
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
 
 static const int64_t widths[] = {1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 576, 1537};
 static const int64_t row_counts[] = {1, 2, 3, 100};
@@ -687,6 +685,41 @@ static void levels_have_names_and_too_high_ones_are_refused(void **state)
     }
 }
 
+static void check_cross_entropy(fixture *f)
+{
+    static const int64_t vocabs[] = {1, 2, 15, 16, 17, 100, 4096, 49157};
+    for (int k = 0; k < 8 * ROW_COUNTS; k++) {
+        int64_t vocab = vocabs[k % 8], n = row_counts[k / 8];
+        float *logits = random_floats(f, n * vocab);
+        int32_t *targets = malloc((size_t)n * sizeof *targets);
+        double *nll = malloc((size_t)n * sizeof *nll);
+        for (int64_t i = 0; i < n * vocab; i++)
+            logits[i] = logits[i] * (k % 2 ? 20 : 1) + (k % 3 ? 1000.0f : 0); /* far from 0: the maximum must go first */
+        for (int64_t i = 0; i < n; i++)
+            targets[i] = (int32_t)((i * 7 + k) % vocab);
+        f->ops->cross_entropy(f->exec, nll, logits, targets, n, vocab);
+        for (int64_t i = 0; i < n; i++) {
+            const float *row = logits + i * vocab;
+            double top = row[0], sum = 0;
+            for (int64_t v = 0; v < vocab; v++)
+                top = fmax(top, row[v]);
+            for (int64_t v = 0; v < vocab; v++)
+                sum += exp(row[v] - top);
+            double need = top + log(sum) - row[targets[i]];
+            assert_true(fabs(nll[i] - need) <= 1e-6 * (1 + fabs(need)));
+        }
+        free(logits);
+        free(targets);
+        free(nll);
+    }
+}
+
+static void cross_entropy_is_right(void **state)
+{
+    (void)state;
+    for_each_setting(check_cross_entropy);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(products_are_right_for_all_types_and_shapes),
     cmocka_unit_test(groups_of_products_are_right),
@@ -700,6 +733,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(rope_is_right),
     cmocka_unit_test(conversion_is_exact),
     cmocka_unit_test(rescaling_is_right),
+    cmocka_unit_test(cross_entropy_is_right),
     cmocka_unit_test(embedding_is_exact),
     cmocka_unit_test(memory_is_zeroed_and_copied),
     cmocka_unit_test(levels_have_names_and_too_high_ones_are_refused),

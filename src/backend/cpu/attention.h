@@ -8,6 +8,7 @@
 #define FAM_BACKEND_CPU_ATTENTION_H
 
 #include <float.h>
+#include <string.h>
 
 #include "base/float16.h"
 #include "backend/cpu/internal.h"
@@ -125,6 +126,10 @@ extern const fam_cpu_attention_kernel fam_cpu_attention_f32_avx512;
 extern const fam_cpu_attention_kernel fam_cpu_attention_bf16_avx512;
 extern const fam_cpu_attention_kernel fam_cpu_attention_bf16_avx512bf16;
 extern const fam_cpu_attention_kernel fam_cpu_attention_bf16_amx;
+
+/* attention_avx512bf16.c: `partial`, which AMX has no better version of. */
+void fam_cpu_attention_partial_bf16(float *out, const fam_attention_job *job, const fam_attention_shape *shape,
+                                    int64_t kv_head, int64_t query, int64_t key_begin, int64_t key_end, void *scratch);
 
 /* attention_op.c: the operator on its own. scratch: FAM_ATTENTION_SCRATCH_MAX bytes for each thread of the pool;
  * partial: FAM_CPU_PARTIAL_BYTES. */

@@ -10,11 +10,11 @@
 #include "backend/cpu/attention.h"
 
 /* Keys of a part when one query's keys are split, and the most parts. */
-enum { PART_KEYS = 256, PARTS_MAX = 64 };
+enum { PART_KEYS = 128, PARTS_MAX = 64 };
 /* Tiles of rows: cut smaller than a kernel likes as long as a call has fewer items than this. */
 enum { ITEMS_WANTED = 16, TILE_ROWS_MIN = 64 };
 /* Work below which waking other threads costs more than it gains, in multiplications. */
-static const double INLINE_WORK = 400e3;
+static const double INLINE_WORK = 100e3;
 
 typedef struct tile_work {
     const fam_cpu_attention_call *call;
@@ -216,7 +216,7 @@ void fam_cpu_attention_op(fam_exec *base, const fam_attention_job *jobs, int cou
     const fam_cpu_exec *exec = fam_cpu_exec_of(base);
     fam_cpu_attention_call call = {&exec->kernels->attention, base->backend->dtype, exec->pool, exec->scratch,
                                    exec->partial};
-    if (shape->head_dim > FAM_CPU_ATTENTION_HEAD_DIM_MAX)
+    if (shape->head_dim > FAM_HEAD_DIM_MAX)
         call.kernel = call.dtype == FAM_DTYPE_F32 ? &fam_cpu_attention_f32_portable : &fam_cpu_attention_bf16_portable;
     fam_cpu_attention_all(&call, jobs, count, shape);
 }

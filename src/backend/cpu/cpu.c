@@ -19,8 +19,7 @@ static void free_backend(fam_backend *base)
     fam_free(backend->memory, backend);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------------------------
- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 static fam_status alloc(fam_backend *base, void **out, size_t bytes, const char *what, fam_error *error)
 {
@@ -56,8 +55,7 @@ static void copy_memory(fam_backend *base, void *to, const void *from, size_t by
         memcpy(to, from, bytes);
 }
 
-/* ---- weights ------------------------------------------------------------------------------------------------------
- */
+/* ---- weights ----------------------------------------------------------------------------------------------------- */
 
 static fam_status weight_create(fam_backend *base, fam_weight **out, const fam_weight_source *source, fam_error *error)
 {
@@ -89,8 +87,7 @@ static void weight_free(fam_backend *base, fam_weight *weight)
     fam_free(fam_cpu_of(base)->memory, weight);
 }
 
-/* ---- executions ---------------------------------------------------------------------------------------------------
- */
+/* ---- executions -------------------------------------------------------------------------------------------------- */
 
 static void exec_free(fam_exec *base)
 {
@@ -127,6 +124,20 @@ done:
     return status;
 }
 
+static uint64_t exec_bytes(const fam_backend *base, int64_t rows_max, int64_t columns_max)
+{
+    const fam_cpu_backend *backend = (const fam_cpu_backend *)base;
+    size_t slot = 0;
+    for (int type = 0; type < FAM_TYPE_COUNT; type++) {
+        size_t bytes = backend->kernels.gemv[type].prepared_bytes(columns_max);
+        slot = bytes > slot ? bytes : slot;
+    }
+    bool widens = base->dtype == FAM_DTYPE_BF16 && backend->gemm && !fam_cpu_gemm_is_bf16(backend->gemm);
+    return sizeof(fam_cpu_exec) + (uint64_t)fam_pool_threads(backend->pool) * FAM_ATTENTION_SCRATCH_MAX +
+           FAM_CPU_PARTIAL_BYTES + FAM_CPU_PREPARED_SLOTS * (uint64_t)slot +
+           (widens ? (uint64_t)(rows_max * columns_max) * sizeof(float) : 0);
+}
+
 static fam_status finish(fam_exec *base, fam_error *error)
 {
     fam_cpu_exec *exec = fam_cpu_exec_of(base);
@@ -137,8 +148,7 @@ static fam_status finish(fam_exec *base, fam_error *error)
     return status;
 }
 
-/* ---- the table ----------------------------------------------------------------------------------------------------
- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 static const fam_backend_ops cpu_ops = {
     .name = "cpu",
@@ -152,6 +162,7 @@ static const fam_backend_ops cpu_ops = {
     .weight_free = weight_free,
     .exec_create = exec_create,
     .exec_free = exec_free,
+    .exec_bytes = exec_bytes,
     .prepare = fam_cpu_prepare,
     .finish = finish,
     .embed = fam_cpu_embed,
@@ -163,6 +174,9 @@ static const fam_backend_ops cpu_ops = {
     .silu_multiply = fam_cpu_silu_multiply,
     .row_rms = fam_cpu_row_rms,
     .rescale_rows = fam_cpu_rescale_rows,
+    .cross_entropy = fam_cpu_cross_entropy,
+    .zero = fam_cpu_zero,
+    .add = fam_cpu_add,
 };
 
 fam_status fam_cpu_backend_create(fam_backend **out, fam_memory *memory, const fam_cpu_options *options,

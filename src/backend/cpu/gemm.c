@@ -134,8 +134,7 @@ void fam_cpu_gemm_free(fam_cpu_gemm *gemm)
     fam_free(gemm->memory, gemm);
 }
 
-/* ---- tiles --------------------------------------------------------------------------------------------------------
- */
+/* ---- tiles ------------------------------------------------------------------------------------------------------- */
 
 static int class_of(int64_t rows)
 {
@@ -168,8 +167,7 @@ int64_t fam_gemm_tile(int64_t n, int64_t index, int64_t *rows)
     return row;
 }
 
-/* ---- plans --------------------------------------------------------------------------------------------------------
- */
+/* ---- plans ------------------------------------------------------------------------------------------------------- */
 
 static dnnl_data_type_t activation_type(const fam_cpu_gemm *gemm)
 {
@@ -312,8 +310,7 @@ void fam_gemm_handle_free(void *handle)
         dnnl_memory_destroy(handle);
 }
 
-/* ---- compiled tiles -----------------------------------------------------------------------------------------------
- */
+/* ---- compiled tiles ---------------------------------------------------------------------------------------------- */
 
 static fam_status memory_objects(fam_cpu_gemm *gemm, tile_code *code, dnnl_primitive_desc_t description,
                                  fam_error *error)

@@ -22,8 +22,7 @@ enum { Q4_0_BYTES = 18, Q4_1_BYTES = 20 };
 
 enum { HI_A, HI_B, LO_A, LO_B, SUM, SCALE, VECTORS, SET_BYTES = VECTORS * VECTOR };
 
-/* ---- preparing ----------------------------------------------------------------------------------------------------
- */
+/* ---- preparing --------------------------------------------------------------------------------------------------- */
 
 static int64_t groups_of(int64_t blocks)
 {
@@ -112,8 +111,7 @@ static void prepare_q4_1(void *prepared, const void *activations, int64_t column
     prepare(prepared, activations, columns, true);
 }
 
-/* ---- products -----------------------------------------------------------------------------------------------------
- */
+/* ---- products ---------------------------------------------------------------------------------------------------- */
 
 static inline __m512i dots_of(__m512i packed, const __m512i x[VECTORS])
 {

@@ -91,6 +91,10 @@ void fam_cpu_rope(fam_exec *exec, void *out, fam_head_layout layout, const float
 void fam_cpu_silu_multiply(fam_exec *exec, void *out, const float *gate, const float *up, int64_t n, int64_t width);
 void fam_cpu_row_rms(fam_exec *exec, float *target, const float *x, int64_t n, int64_t width);
 void fam_cpu_rescale_rows(fam_exec *exec, float *x, const float *target, int64_t n, int64_t width);
+void fam_cpu_zero(fam_exec *exec, void *memory, size_t bytes);
+void fam_cpu_add(fam_exec *exec, float *out, const float *x, int64_t count);
+void fam_cpu_cross_entropy(fam_exec *exec, double *nll, const float *logits, const int32_t *targets, int64_t n,
+                           int64_t width);
 
 /* attention_op.c */
 void fam_cpu_attention_op(fam_exec *exec, const fam_attention_job *jobs, int count, const fam_attention_shape *shape);

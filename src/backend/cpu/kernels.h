@@ -30,9 +30,7 @@ typedef struct fam_cpu_gemv_kernel {
 
 /* The queries of a job and the H/G query heads that share a key/value head make rows: row = query * (H/G) + head in group.
  * scratch: 64-byte aligned, scratch_bytes(shape) long, at most FAM_ATTENTION_SCRATCH_MAX. D is even and at most
- * FAM_CPU_ATTENTION_HEAD_DIM_MAX; H/G is any. Nothing depends on what the scratch held before. */
-enum { FAM_CPU_ATTENTION_HEAD_DIM_MAX = 512 };
-
+ * FAM_HEAD_DIM_MAX; H/G is any. Nothing depends on what the scratch held before. */
 typedef struct fam_cpu_attention_kernel {
     /* Rows [row_begin, row_end) of one key/value head, at most rows(shape) of them. */
     void (*run)(const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head, int64_t row_begin,
@@ -40,9 +38,9 @@ typedef struct fam_cpu_attention_kernel {
     int64_t (*rows)(const fam_attention_shape *shape); /* how many rows one call should take */
     size_t (*scratch_bytes)(const fam_attention_shape *shape);
     /* One query over a part of its keys (decoding, split among threads): keys [key_begin, key_end), key_begin < key_end,
-     * of those that the query sees, the ranges laid end to end. Writes for each head of the group: the greatest exponent
-     * m = max(score * scale * log2 e), the sum of 2^(exponent - m), and the same sum weighted with the values:
-     * [H/G][2 + D] float32. */
+     * of those that the query sees, the ranges laid end to end. Writes for each head of the group [2 + D] float32: an
+     * exponent m near the greatest of score * scale * log2 e, the sum of 2^(exponent - m), and the same sum weighted with
+     * the values. */
     void (*partial)(float *out, const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head,
                     int64_t query, int64_t key_begin, int64_t key_end, void *scratch);
 } fam_cpu_attention_kernel;
@@ -58,6 +56,8 @@ typedef struct fam_cpu_kernels {
     void (*silu_multiply)(void *out, const float *gate, const float *up, int64_t width);
     /* One head of one row: out [D] activations. cos NULL: conversion only. */
     void (*rope)(void *out, const float *x, const float *cos, const float *sin, int64_t head_dim);
+    /* log(sum(e^x)), in double but for the exponentials. */
+    double (*log_sum_exp)(const float *x, int64_t count);
     void (*to_activations)(void *out, const float *x, int64_t count);
     void (*add)(float *out, const float *x, int64_t count); /* out += x */
     double (*mean_square)(const float *x, int64_t count);

@@ -15,8 +15,7 @@ enum {
     GROUP_MAX = FAM_MATMUL_JOBS_MAX
 };
 
-/* ---- where results go ---------------------------------------------------------------------------------------------
- */
+/* ---- where results go -------------------------------------------------------------------------------------------- */
 
 /* Row `row` of the file is this row of the weight. */
 static int64_t weight_row(const fam_weight_source *source, int64_t row)
@@ -49,8 +48,7 @@ static void put_permuted(const fam_cpu_kernels *kernels, const fam_matmul_job *j
         put(kernels, job, row, weight_row(&job->weight->source, file_row + i), 1, &values[i]);
 }
 
-/* ---- few rows -----------------------------------------------------------------------------------------------------
- */
+/* ---- few rows ---------------------------------------------------------------------------------------------------- */
 
 typedef struct gemv_group {
     const fam_cpu_exec *exec;
@@ -153,8 +151,7 @@ static void gemv_jobs(fam_cpu_exec *exec, const fam_matmul_job *jobs, int count,
         gemv_flush(&group);
 }
 
-/* ---- many rows ----------------------------------------------------------------------------------------------------
- */
+/* ---- many rows --------------------------------------------------------------------------------------------------- */
 
 typedef struct gemm_group {
     const fam_cpu_exec *exec;
@@ -243,8 +240,7 @@ static int group_size(const fam_cpu_exec *exec, const fam_matmul_job *jobs, int 
     return size;
 }
 
-/* ---- the operator -------------------------------------------------------------------------------------------------
- */
+/* ---- the operator ------------------------------------------------------------------------------------------------ */
 
 static bool by_rows(const fam_cpu_backend *backend, int64_t n)
 {

@@ -3,6 +3,7 @@
  * cost more than it.
  */
 #include <math.h>
+#include <string.h>
 
 #include "backend/cpu/internal.h"
 
@@ -103,8 +104,55 @@ void fam_cpu_rescale_rows(fam_exec *exec, float *x, const float *target, int64_t
     for_rows(exec, rescale_rows_rows, &a, n, width);
 }
 
-/* ---- embedding ----------------------------------------------------------------------------------------------------
- */
+/* ---- sums --------------------------------------------------------------------------------------------------------- */
+
+void fam_cpu_zero(fam_exec *exec, void *memory, size_t bytes)
+{
+    (void)exec;
+    memset(memory, 0, bytes);
+}
+
+static void add_elements(void *context, int64_t begin, int64_t end, int thread)
+{
+    const row_arguments *a = context;
+    (void)thread;
+    a->kernels->add((float *)a->out + begin, a->x + begin, end - begin);
+}
+
+void fam_cpu_add(fam_exec *exec, float *out, const float *x, int64_t count)
+{
+    row_arguments a = {.kernels = fam_cpu_exec_of(exec)->kernels, .out = out, .x = x};
+    for_rows(exec, add_elements, &a, count, 1);
+}
+
+/* ---- loss --------------------------------------------------------------------------------------------------------- */
+
+typedef struct cross_entropy_arguments {
+    const fam_cpu_kernels *kernels;
+    double *nll;
+    const float *logits;
+    const int32_t *targets;
+    int64_t width;
+} cross_entropy_arguments;
+
+static void cross_entropy_rows(void *context, int64_t begin, int64_t end, int thread)
+{
+    const cross_entropy_arguments *a = context;
+    (void)thread;
+    for (int64_t i = begin; i < end; i++) {
+        const float *row = a->logits + i * a->width;
+        a->nll[i] = a->kernels->log_sum_exp(row, a->width) - (double)row[a->targets[i]];
+    }
+}
+
+void fam_cpu_cross_entropy(fam_exec *exec, double *nll, const float *logits, const int32_t *targets, int64_t n,
+                           int64_t width)
+{
+    cross_entropy_arguments a = {fam_cpu_exec_of(exec)->kernels, nll, logits, targets, width};
+    for_rows(exec, cross_entropy_rows, &a, n, width);
+}
+
+/* ---- embedding ---------------------------------------------------------------------------------------------------- */
 
 typedef struct embed_arguments {
     float *out;
@@ -129,8 +177,7 @@ void fam_cpu_embed(fam_exec *exec, float *out, const fam_weight *table, const in
     for_rows(exec, embed_rows, &a, n, table->source.columns);
 }
 
-/* ---- rotation -----------------------------------------------------------------------------------------------------
- */
+/* ---- rotation ---------------------------------------------------------------------------------------------------- */
 
 typedef struct rope_table_arguments {
     float *cosines, *sines;

@@ -67,6 +67,16 @@ static void scale(float *x, float factor, int64_t count)
         x[i] *= factor;
 }
 
+static double log_sum_exp(const float *x, int64_t count)
+{
+    double top = x[0], sum = 0;
+    for (int64_t i = 1; i < count; i++)
+        top = x[i] > top ? x[i] : top;
+    for (int64_t i = 0; i < count; i++)
+        sum += exp(x[i] - top);
+    return top + log(sum);
+}
+
 FAM_ROW_KERNELS(f32, false)
 FAM_ROW_KERNELS(bf16, true)
 

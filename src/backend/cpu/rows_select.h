@@ -37,6 +37,7 @@ void fam_cpu_rows_avx512(fam_cpu_kernels *out, fam_dtype dtype);
     (table)->to_activations = (dtype) == FAM_DTYPE_F32 ? to_activations_f32 : to_activations_bf16;                     \
     (table)->add = add;                                                                                                \
     (table)->mean_square = mean_square;                                                                                \
-    (table)->scale = scale;
+    (table)->scale = scale;                                                                                            \
+    (table)->log_sum_exp = log_sum_exp;
 
 #endif

@@ -138,5 +138,31 @@ static void scale(float *x, float factor, int64_t count)
         store_part(x + i, mul_v(load_part(x + i, count - i), set(factor)), count - i);
 }
 
+static double log_sum_exp(const float *x, int64_t count)
+{
+    float top = x[0];
+    vec tops = set(top), sums = set(0);
+    double sum = 0;
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        tops = max_v(tops, load(x + i));
+    float lanes[LANES];
+    store(lanes, tops);
+    for (int k = 0; k < LANES; k++)
+        top = lanes[k] > top ? lanes[k] : top;
+    for (int64_t j = i; j < count; j++)
+        top = x[j] > top ? x[j] : top;
+    /* a row may be a whole vocabulary, and many small terms would be lost beside a large one: into a double soon */
+    for (i = 0; i + LANES <= count;) {
+        int64_t end = count - i < 64 * LANES ? count - LANES : i + 63 * LANES;
+        for (sums = set(0); i <= end; i += LANES)
+            sums = add_v(sums, exp_v(sub_v(load(x + i), set(top))));
+        sum += (double)sum_v(sums);
+    }
+    for (; i < count; i++)
+        sum += (double)expf(x[i] - top);
+    return (double)top + log(sum);
+}
+
 FAM_ROW_KERNELS(f32, false)
 FAM_ROW_KERNELS(bf16, true)

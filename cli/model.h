@@ -1,0 +1,20 @@
+/*
+ * cli/model.h: the options about model, mode and machine, and the engine that they open.
+ */
+#ifndef CLI_MODEL_H
+#define CLI_MODEL_H
+
+#include "fam/fam.h"
+#include "options.h"
+
+/* Opens the engine that the options describe. Options that contradict each other, or that mean nothing in the mode that
+ * results, are refused. Warnings of the library become messages. */
+fam_status model_open(fam_engine **out, const cli_options *options, fam_error *error);
+
+/* The engine's tokenizer; without one the status says why the model has none. */
+fam_status model_tokenizer(const fam_tokenizer **out, const fam_engine *engine, const char *path, fam_error *error);
+
+/* Sampling from the options. A session that continues and whose options say nothing of it keeps its own. */
+fam_status model_set_sampling(fam_session *session, const cli_options *options, fam_error *error);
+
+#endif

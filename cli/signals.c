@@ -1,0 +1,54 @@
+/*
+ * cli/signals.c: see signals.h. Handlers use only what is safe in them.
+ */
+#include "signals.h"
+
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fam/status.h"
+
+static volatile sig_atomic_t stop_asked;
+
+static void on_stop(int number)
+{
+    (void)number;
+    if (stop_asked)
+        _exit(EXIT_INTERRUPTED);
+    stop_asked = 1;
+}
+
+static void on_bus_error(int number)
+{
+    (void)number;
+    static const char line[] = "fam: a mapped file shrank or failed while it was read\n";
+    ssize_t ignored = write(STDERR_FILENO, line, sizeof line - 1);
+    (void)ignored;
+    _exit(5);
+}
+
+void signals_install(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = on_stop; /* no SA_RESTART: waiting for input must end */
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = on_bus_error;
+    sigaction(SIGBUS, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+}
+
+bool signals_stop_asked(void)
+{
+    return stop_asked != 0;
+}
+
+void signals_forget(void)
+{
+    stop_asked = 0;
+}

@@ -1,0 +1,21 @@
+/*
+ * cli/signals.h: what signals do to the program. The first SIGINT or SIGTERM asks it to stop and keep what was done, the
+ * second ends it at once with 130. SIGBUS (a mapped file shrank, or its disk failed) ends it with one line and 5.
+ * SIGPIPE is ignored, so that writing reports EPIPE.
+ */
+#ifndef CLI_SIGNALS_H
+#define CLI_SIGNALS_H
+
+#include <stdbool.h>
+
+enum { EXIT_INTERRUPTED = 130 };
+
+void signals_install(void);
+
+/* Whether a stop was asked for. */
+bool signals_stop_asked(void);
+
+/* Forgets it (chat: the reply was stopped, the conversation goes on). */
+void signals_forget(void);
+
+#endif

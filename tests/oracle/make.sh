@@ -1,0 +1,23 @@
+#!/bin/sh
+# Makes the answers in tests/golden and tests/fixtures again: tests/oracle/make.sh [GENERATOR…]   (default: all)
+#
+# Needs Python 3.11, a C compiler, the network (PyPI) and the reference in ../shared/reference; takes about six
+# minutes and 6 GB in build/. ORACLE_PYTHON=PYTHON uses an interpreter that has requirements.txt already.
+set -eu
+cd "$(dirname "$0")/../.."
+
+python=${ORACLE_PYTHON:-build/oracle/bin/python}
+if [ -z "${ORACLE_PYTHON:-}" ] && ! cmp -s tests/oracle/requirements.txt build/oracle/requirements.txt; then
+    echo "Installing the packages of tests/oracle/requirements.txt in build/oracle"
+    python3 -m venv build/oracle
+    build/oracle/bin/pip install --quiet --disable-pip-version-check --requirement tests/oracle/requirements.txt
+    cp tests/oracle/requirements.txt build/oracle/requirements.txt
+fi
+
+scripts/get-smollm2.sh >/dev/null
+
+[ $# -gt 0 ] || set -- golden dequant tiny_llama tokenizer pretokenizer chat_template smollm2
+for generator; do
+    echo "== $generator"
+    PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 PYTHONWARNINGS=ignore "$python" "tests/oracle/$generator.py"
+done
