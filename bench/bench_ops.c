@@ -242,8 +242,8 @@ static void read_part(void *context, int64_t begin, int64_t end, int thread)
     size_t from = r->bytes / (size_t)r->parts * (size_t)begin, to = r->bytes / (size_t)r->parts * (size_t)end;
     words a = {0}, b = {0};
     for (size_t i = from; i + 128 <= to; i += 128) {
-        __builtin_prefetch(r->data + i + 4096);
-        __builtin_prefetch(r->data + i + 4160);
+        __builtin_prefetch(r->data + i + 4096, 0, 2);
+        __builtin_prefetch(r->data + i + 4160, 0, 2);
         a += *(const words *)(r->data + i);
         b += *(const words *)(r->data + i + 64);
     }
