@@ -50,6 +50,15 @@ typedef struct fam_matmul_job {
 
 enum { FAM_MATMUL_JOBS_MAX = 32 };
 
+/* What flows back through one product: din += dout W, dweight += dout^T in; either may be NULL. */
+typedef struct fam_matmul_backward_job {
+    float *din;        /* [n, columns of W] */
+    float *dweight;    /* [rows, columns of W] */
+    const float *dout; /* [n, rows of W] */
+    const void *in;    /* [n, columns of W], activations; for dweight */
+    const fam_weight *weight;
+} fam_matmul_backward_job;
+
 /* Where the rows of heads lie: element (row, head, i) at row * row_stride + head * head_stride + i. */
 typedef struct fam_head_layout {
     int64_t row_stride, head_stride; /* in elements */
@@ -83,6 +92,17 @@ enum { FAM_HEAD_DIM_MAX = 512 };
 
 /* Scratch of fam_backend_ops.attention, whatever the number of keys: at most this much a thread. */
 enum { FAM_ATTENTION_SCRATCH_MAX = 256 * 1024 };
+
+/* What flows back through an attention job. Gradients of keys and values are laid out as the ranges are. */
+typedef struct fam_attention_backward_job {
+    const fam_attention_job *forward; /* as it ran; `out` holds what it gave */
+    const float *dout;                /* [queries, H D], row i at i * forward->out_stride */
+    float *dq;                        /* [queries, H D], row i at i * forward->q_stride; overwritten */
+    struct {
+        float *dk, *dv;      /* added to: element (g, row, i) of range r at g * head_stride + row * D + i */
+        int64_t head_stride; /* in elements */
+    } gradients[FAM_KEY_RANGES_MAX];
+} fam_attention_backward_job;
 
 typedef struct fam_attention_shape {
     int64_t heads, kv_heads, head_dim; /* H, G, D; query head h uses key/value head h / (H/G) */
@@ -154,6 +174,53 @@ typedef struct fam_backend_ops {
      * memory. */
     void (*cross_entropy)(fam_exec *exec, double *nll, const float *logits, const int32_t *targets, int64_t n,
                           int64_t vocab);
+
+    /* ---- what flows back: NULL on a device that does not train ------------------------------------------------------- */
+    void (*zero)(fam_exec *exec, void *memory, size_t bytes);
+    /* out [count] += x. */
+    void (*add)(fam_exec *exec, float *out, const float *x, int64_t count);
+
+    /* Gradients are float32, and added to what is there unless said otherwise. A gradient that is not wanted is NULL.
+     * Each operator gives the same bits whatever the number of threads. */
+
+    /* dtable [V, E]: row tokens[i] += dout[i]; dout [n, E]. */
+    void (*embed_backward)(fam_exec *exec, float *dtable, const float *dout, const int32_t *tokens, int64_t n,
+                           int64_t width);
+
+    /* dx [n, E], dgain [E], from dout [n, E]; x and gain as they went in. */
+    void (*rms_norm_backward)(fam_exec *exec, float *dx, float *dgain, const float *dout, const float *x,
+                              const float *gain, double eps, int64_t n, int64_t width);
+
+    /* Jobs may add to the same din, in the order of the jobs; no two share a dweight. */
+    void (*matmul_backward)(fam_exec *exec, const fam_matmul_backward_job *jobs, int count, int64_t n);
+    /* As prepare, for matmul_backward. */
+    fam_status (*prepare_backward)(fam_exec *exec, const fam_weight *weight, int64_t n, fam_error *error);
+
+    /* dx [n, heads * D] (overwritten) from dout float32, laid out as `layout` says; cos NULL: as in rope. */
+    void (*rope_backward)(fam_exec *exec, float *dx, const float *dout, fam_head_layout layout, const float *cos,
+                          const float *sin, int64_t n, int64_t heads, int64_t head_dim);
+
+    /* Ranges of several jobs may overlap in memory: their gradients are then added in the order of the jobs. */
+    void (*attention_backward)(fam_exec *exec, const fam_attention_backward_job *jobs, int count,
+                               const fam_attention_shape *shape);
+
+    /* dgate, dup [n, width] (overwritten) from dout [n, width]; gate and up as they went in. */
+    void (*silu_multiply_backward)(fam_exec *exec, float *dgate, float *dup, const float *dout, const float *gate,
+                                   const float *up, int64_t n, int64_t width);
+
+    /* dx [n, E], from the gradient dtarget [n] of row_rms(x). */
+    void (*row_rms_backward)(fam_exec *exec, float *dx, const float *dtarget, const float *x, int64_t n,
+                             int64_t width);
+
+    /* dx [n, E] (overwritten) and dtarget [n] from dout [n, E]; x [n, E] before it was rescaled; target as it went in
+     * (NULL: 1, then dtarget is NULL too). */
+    void (*rescale_rows_backward)(fam_exec *exec, float *dx, float *dtarget, const float *dout, const float *x,
+                                  const float *target, int64_t n, int64_t width);
+
+    /* dlogits [n, V] (overwritten) = scale[i] (softmax(logits) - onehot(target)); scale [n] and targets [n] are host
+     * memory. dlogits may be logits. */
+    void (*cross_entropy_backward)(fam_exec *exec, float *dlogits, const float *logits, const int32_t *targets,
+                                   const float *scale, int64_t n, int64_t vocab);
 } fam_backend_ops;
 
 /* Every backend begins with this. */

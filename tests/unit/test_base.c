@@ -84,6 +84,18 @@ static void memory_counts_and_fails_on_request(void **state)
     fam_free(&memory, NULL);
     assert_int_equal(memory.bytes, 0);
     assert_int_equal(memory.peak_bytes, 500);
+    for (size_t size = 1000; size < 40000000; size = size * 3 + 1) { /* small ones by malloc, large ones mapped */
+        uint8_t *zeroed = fam_alloc_zeroed(&memory, size);
+        assert_non_null(zeroed);
+        assert_int_equal((uintptr_t)zeroed % 64, 0);
+        for (size_t i = 0; i < size; i += 997)
+            assert_int_equal(zeroed[i], 0);
+        zeroed[0] = zeroed[size - 1] = 7;
+        zeroed = fam_realloc(&memory, zeroed, size / 2);
+        assert_int_equal(zeroed[0], 7);
+        fam_free(&memory, zeroed);
+    }
+    assert_int_equal(memory.bytes, 0);
 }
 
 static void half_floats_agree_with_the_compiler(void **state)

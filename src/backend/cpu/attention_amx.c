@@ -4,14 +4,15 @@
  * Scores come transposed, keys down and rows across: a tile of keys is then read in place, and the weights, as they lie after
  * softmax, are what the second product wants. Only the values must be transposed, once a tile for all rows of a call.
  * Weights are rounded to bfloat16, and their sum is that of the rounded ones.
+ *
+ * Tile products and vector arithmetic take turns, because on this family of processors they share a port: mixing the two
+ * closely was slower (by a tenth) than one after the other. A unit of 128 keys keeps scores, weights, queries and sums in the
+ * first-level cache.
  */
 #include "backend/cpu/attention_vec512.h"
 
 #define PAIRS 1
-enum {
-    GRAIN = 32,       /* keys of one tile product */
-    SCORE_BUFFERS = 2 /* of the unit whose weights are made, and of the one before or after it */
-};
+enum { GRAIN = 32 }; /* keys of one tile product */
 
 #include "backend/cpu/attention_rows.h"
 #include "backend/cpu/attention_pairs.h"
@@ -20,9 +21,9 @@ enum {
     ROW_BYTES = BLOCK * 4, /* of s, o, p and packed queries: one key's, dimension's, pair's, word's row */
     CALL_ROWS_MAX = 192,
     TILE_KEYS_MAX = 512,
-    UNIT_KEYS = 64,       /* one unit of work: a block of rows by so many keys; its scores stay in the first-level cache */
-    WEIGH_KEYS = 16,      /* keys whose weights are made between two tile products */
-    GROUP_BYTES = 64      /* one dimension of 32 keys' values, transposed */
+    UNIT_KEYS = 128,       /* one unit of work: a block of rows by so many keys */
+    COPIED_KEYS = 64,      /* keys of a tile whose rows must be padded */
+    GROUP_BYTES = 64       /* one dimension of 32 keys' values, transposed */
 };
 
 typedef struct tile_config {
@@ -48,10 +49,10 @@ static int64_t rows(const fam_attention_shape *shape)
 
 static tile_layout layout_of(const fam_attention_shape *shape, fam_dtype dtype)
 {
-    int64_t dims = padded_dim(shape), keys = 64 * 1024 / (dims * 2) / UNIT_KEYS * UNIT_KEYS;
+    int64_t dims = padded_dim(shape), keys = 64 * 1024 / (dims * 2) / GRAIN * GRAIN;
     bool in_place = dims == shape->head_dim; /* then only the last keys of a tile are ever copied */
     (void)dtype;
-    keys = !in_place ? UNIT_KEYS : keys > TILE_KEYS_MAX ? TILE_KEYS_MAX : keys;
+    keys = !in_place ? COPIED_KEYS : keys > TILE_KEYS_MAX ? TILE_KEYS_MAX : keys;
     return (tile_layout){.rows = rows(shape), .words = dims / 2, .dims = dims, .keys = keys, .score_keys = UNIT_KEYS,
                          .k_bytes = (size_t)((in_place ? GRAIN : keys) * dims) * sizeof(uint16_t),
                          .v_bytes = (size_t)(keys * dims) * sizeof(uint16_t)};
@@ -128,39 +129,12 @@ typedef struct unit {
     block_view view;
 } unit;
 
-static float *scores_of(const rows_call *call, int turn)
-{
-    return call->s + turn % 2 * UNIT_KEYS * BLOCK;
-}
-
-static float *weights_of(const rows_call *call, int turn)
-{
-    return call->p + turn % 2 * UNIT_KEYS / 2 * BLOCK;
-}
-
-/* Sums in tiles 0 to 3 that wait to be stored as 32 rows of BLOCK floats: the product takes a while, and a store right behind
- * it would keep the vector units waiting too. NULL: none. */
-typedef struct pending_store {
-    float *to;
-} pending_store;
-
-static inline void store_pending(pending_store *pending)
-{
-    if (!pending->to)
-        return;
-    _tile_stored(0, pending->to, ROW_BYTES);
-    _tile_stored(1, pending->to + LANES, ROW_BYTES);
-    _tile_stored(2, pending->to + 16 * BLOCK, ROW_BYTES);
-    _tile_stored(3, pending->to + 16 * BLOCK + LANES, ROW_BYTES);
-    pending->to = NULL;
-}
-
 /* Scores of 32 keys for 32 rows. */
-static void score_32(const rows_call *call, pending_store *pending, const unit *u, float *s, int64_t key)
+static inline void score_32(const rows_call *call, const unit *u, int64_t key)
 {
     const uint8_t *k = keys_at(call, u->offset + key);
     const float *q = call->q + u->view.block * call->layout.words * BLOCK;
-    store_pending(pending);
+    float *s = call->s + key * BLOCK;
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -175,20 +149,22 @@ static void score_32(const rows_call *call, pending_store *pending, const unit *
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    pending->to = s + key * BLOCK;
+    _tile_stored(0, s, ROW_BYTES);
+    _tile_stored(1, s + LANES, ROW_BYTES);
+    _tile_stored(2, s + 16 * BLOCK, ROW_BYTES);
+    _tile_stored(3, s + 16 * BLOCK + LANES, ROW_BYTES);
 }
 
 /* o of 32 dimensions for 32 rows += values times weights. */
-static void accumulate_32(const rows_call *call, pending_store *pending, const unit *u, const float *p, int64_t dim)
+static inline void accumulate_32(const rows_call *call, const unit *u, int64_t dim)
 {
     float *o = call->o + (u->view.block * call->layout.dims + dim) * BLOCK;
-    store_pending(pending);
     _tile_loadd(0, o, ROW_BYTES);
     _tile_loadd(1, o + LANES, ROW_BYTES);
     _tile_loadd(2, o + 16 * BLOCK, ROW_BYTES);
     _tile_loadd(3, o + 16 * BLOCK + LANES, ROW_BYTES);
     for (int64_t key = u->view.from; key < u->view.padded; key += GRAIN) {
-        const float *pairs = p + key / 2 * BLOCK;
+        const float *pairs = call->p + key / 2 * BLOCK;
         const uint8_t *v = values_at(call, u->offset + key) + dim * GROUP_BYTES;
         _tile_loadd(6, pairs, ROW_BYTES);
         _tile_loadd(4, v, GROUP_BYTES);
@@ -199,102 +175,42 @@ static void accumulate_32(const rows_call *call, pending_store *pending, const u
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    pending->to = o;
+    _tile_stored(0, o, ROW_BYTES);
+    _tile_stored(1, o + LANES, ROW_BYTES);
+    _tile_stored(2, o + 16 * BLOCK, ROW_BYTES);
+    _tile_stored(3, o + 16 * BLOCK + LANES, ROW_BYTES);
 }
 
-/* ---- the loop: the tile unit works for the neighbours of the unit whose weights the vector units make ------------------- */
-
-/* Products that wait for their turn: scores of the next unit (NULL: none), values of the one before. */
-typedef struct tile_queue {
-    pending_store pending;
-    const unit *next, *before;
-    int turn; /* of the unit in between */
-    int64_t key, dim;
-} tile_queue;
-
-static void queue_start(tile_queue *queue, const unit *units, int turn, int count)
+/* gcc 12 does not know that tile loads read memory: what was stored before must be there. */
+static inline void before_tile_loads(void)
 {
-    queue->turn = turn;
-    queue->next = turn + 1 < count ? &units[turn + 1] : NULL;
-    queue->before = turn > 0 ? &units[turn - 1] : NULL;
-    queue->key = queue->next ? queue->next->view.from : 0;
-    queue->dim = 0;
+    __asm__ volatile("" ::: "memory");
 }
 
-static int64_t queue_length(const rows_call *call, const tile_queue *queue)
+static void attend_unit(const rows_call *call, const unit *u, const fam_key_range *range, int64_t first)
 {
-    int64_t values = queue->before ? (call->layout.dims - queue->dim) / 32 : 0;
-    return values + (queue->next ? (queue->next->view.padded - queue->key) / GRAIN : 0);
-}
-
-static void queue_step(const rows_call *call, tile_queue *queue)
-{
-    if (queue->next && queue->key < queue->next->view.padded) {
-        score_32(call, &queue->pending, queue->next, scores_of(call, queue->turn + 1), queue->key);
-        queue->key += GRAIN;
-    } else if (queue->before && queue->dim < call->layout.dims) {
-        accumulate_32(call, &queue->pending, queue->before, weights_of(call, queue->turn - 1), queue->dim);
-        queue->dim += 32;
-    }
-}
-
-static void queue_finish(const rows_call *call, tile_queue *queue)
-{
-    while (queue_length(call, queue) > 0)
-        queue_step(call, queue);
-    store_pending(&queue->pending);
-}
-
-/* Weights of one unit, a few keys at a time, with tile products in between. */
-static void weigh_beside(const rows_call *call, const block_view *view, tile_queue *queue)
-{
-    const float *s = scores_of(call, queue->turn);
-    float *p = weights_of(call, queue->turn);
-    int64_t products = queue_length(call, queue), steps = (view->padded - view->from) / WEIGH_KEYS, done = 0;
-    for (int64_t step = 0; step < steps; step++) {
-        int64_t key = view->from + step * WEIGH_KEYS, end = key + WEIGH_KEYS;
-        for (; done < products * (step + 1) / steps; done++)
-            queue_step(call, queue);
-        weigh(call, view->block, s, p, key, view->to < end ? view->to : end, end);
-    }
-    if (!queue->before) /* the last product was one of scores, and these come next */
-        store_pending(&queue->pending);
-}
-
-static int list_units(const rows_call *call, const fam_key_range *range, int64_t first, int64_t n, int64_t blocks,
-                      unit *units)
-{
-    int count = 0;
-    for (int64_t block = 0; block < blocks; block++)
-        for (int64_t offset = 0; offset < n; offset += UNIT_KEYS) {
-            unit u = {.offset = offset};
-            if (block_sees(call, block, range, first + offset, n - offset < UNIT_KEYS ? n - offset : UNIT_KEYS, &u.view))
-                units[count++] = u;
-        }
-    return count;
+    vec raised[VECS];
+    before_tile_loads();
+    for (int64_t key = u->view.from; key < u->view.padded; key += GRAIN)
+        score_32(call, u, key);
+    if (u->view.masked)
+        hide_keys(call, &u->view, range, first + u->offset, call->s);
+    if (maxima_rise(call, &u->view, call->s, raised))
+        raise_maxima(call, u->view.block, raised);
+    weigh(call, u->view.block, call->s, call->p, u->view.from, u->view.to, u->view.padded);
+    before_tile_loads();
+    for (int64_t dim = 0; dim < call->layout.dims; dim += 32)
+        accumulate_32(call, u, dim);
 }
 
 static void tile_attend(const rows_call *call, const fam_key_range *range, int64_t first, int64_t n, int64_t blocks)
 {
-    unit units[CALL_ROWS_MAX / BLOCK * TILE_KEYS_MAX / UNIT_KEYS];
-    vec raised[VECS];
-    tile_queue queue = {.pending = {NULL}};
-    int count = list_units(call, range, first, n, blocks, units);
-    queue_start(&queue, units, -1, count);
-    queue_finish(call, &queue);
-    for (int turn = 0; turn < count; turn++) {
-        const block_view *view = &units[turn].view;
-        queue_start(&queue, units, turn, count);
-        if (view->masked)
-            hide_keys(call, view, range, first + units[turn].offset, scores_of(call, turn));
-        if (maxima_rise(call, view, scores_of(call, turn), raised)) {
-            queue_finish(call, &queue); /* what is summed must be complete before it is brought to other maxima */
-            raise_maxima(call, view->block, raised);
+    for (int64_t block = 0; block < blocks; block++)
+        for (int64_t offset = 0; offset < n; offset += UNIT_KEYS) {
+            unit u = {.offset = offset};
+            if (block_sees(call, block, range, first + offset, n - offset < UNIT_KEYS ? n - offset : UNIT_KEYS, &u.view))
+                attend_unit(call, &u, range, first);
         }
-        weigh_beside(call, view, &queue);
-    }
-    queue_start(&queue, units, count, count);
-    queue_finish(call, &queue);
 }
 
 /* ---- the kernel ------------------------------------------------------------------------------------------------------- */

@@ -7,7 +7,6 @@
 #define PAIRS 0
 enum {
     GRAIN = 1,       /* keys that a product takes together */
-    SCORE_BUFFERS = 1,
     SPREAD_KEYS = 6, /* times 2 vectors of rows: accumulators of scores in registers */
     SPREAD_DIMS = 6, /* the same of values */
     VALUE_VECS = 2   /* times 4 heads: accumulators of values in decoding */

@@ -7,7 +7,6 @@
 #define PAIRS 0
 enum {
     GRAIN = 1,       /* keys that a product takes together */
-    SCORE_BUFFERS = 1,
     SPREAD_KEYS = 12, /* times 2 vectors of rows: accumulators of scores in registers */
     SPREAD_DIMS = 12, /* the same of values */
     VALUE_VECS = 4   /* times 4 heads: accumulators of values in decoding */

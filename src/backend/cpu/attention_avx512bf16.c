@@ -9,7 +9,6 @@
 #define PAIRS 1
 enum {
     GRAIN = 2,
-    SCORE_BUFFERS = 1,
     SPREAD_KEYS = 12,
     SPREAD_DIMS = 12
 };

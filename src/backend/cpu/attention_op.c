@@ -10,11 +10,11 @@
 #include "backend/cpu/attention.h"
 
 /* Keys of a part when one query's keys are split, and the most parts. */
-enum { PART_KEYS = 256, PARTS_MAX = 64 };
+enum { PART_KEYS = 128, PARTS_MAX = 64 };
 /* Tiles of rows: cut smaller than a kernel likes as long as a call has fewer items than this. */
 enum { ITEMS_WANTED = 16, TILE_ROWS_MIN = 64 };
 /* Work below which waking other threads costs more than it gains, in multiplications. */
-static const double INLINE_WORK = 400e3;
+static const double INLINE_WORK = 100e3;
 
 typedef struct tile_work {
     const fam_cpu_attention_call *call;

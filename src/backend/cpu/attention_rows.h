@@ -22,7 +22,7 @@ typedef struct tile_layout {
     int64_t words; /* of a packed query */
     int64_t dims;  /* of o: D and what the products add to it */
     int64_t keys;  /* of a tile, a multiple of GRAIN */
-    int64_t score_keys; /* of a buffer of scores */
+    int64_t score_keys; /* of s and p */
     size_t k_bytes, v_bytes; /* room for one tile prepared */
 } tile_layout;
 
@@ -38,8 +38,8 @@ typedef struct rows_call {
     float *q;             /* [blocks][words][BLOCK] words */
     float *o;             /* [blocks][dims][BLOCK], not yet divided by sum */
     float *maximum, *sum; /* [blocks][BLOCK]: greatest exponent, sum of 2^(exponent - maximum) */
-    float *s;             /* [SCORE_BUFFERS][score_keys][BLOCK]: scores */
-    float *p;             /* [SCORE_BUFFERS][score_keys / 2][BLOCK] words: weights of two keys (PAIRS only) */
+    float *s;             /* [score_keys][BLOCK]: scores */
+    float *p;             /* [score_keys / 2][BLOCK] words: weights of two keys (PAIRS only) */
     void *k_room, *v_room;
     /* the tile, as tile_prepare left it */
     const uint8_t *k, *v;
@@ -70,8 +70,8 @@ static size_t carve_call(rows_call *call, uint8_t *scratch)
     call->o = fam_carve(scratch, &used, rows * (size_t)layout->dims * sizeof(float));
     call->maximum = fam_carve(scratch, &used, rows * sizeof(float));
     call->sum = fam_carve(scratch, &used, rows * sizeof(float));
-    call->s = fam_carve(scratch, &used, SCORE_BUFFERS * (size_t)layout->score_keys * BLOCK * sizeof(float));
-    call->p = fam_carve(scratch, &used, PAIRS ? SCORE_BUFFERS * (size_t)layout->score_keys / 2 * BLOCK * sizeof(float) : 0);
+    call->s = fam_carve(scratch, &used, (size_t)layout->score_keys * BLOCK * sizeof(float));
+    call->p = fam_carve(scratch, &used, PAIRS ? (size_t)layout->score_keys / 2 * BLOCK * sizeof(float) : 0);
     call->k_room = fam_carve(scratch, &used, layout->k_bytes);
     call->v_room = fam_carve(scratch, &used, layout->v_bytes);
     return used;
@@ -85,10 +85,26 @@ static size_t rows_scratch_bytes(const fam_attention_shape *shape, fam_dtype dty
 
 /* ---- queries in ------------------------------------------------------------------------------------------------------ */
 
-/* Words [word, word + LANES) of one row, as far as it has them. */
-static vec load_query_words(const rows_call *call, int64_t row, int64_t word)
+/* Where LANES rows from `row` on begin in the queries or results, as far as there are rows; returns how many. */
+static int row_offsets(const rows_call *call, int64_t stride, int64_t row, int64_t offsets[LANES])
 {
-    int64_t at = fam_row_offset(call->shape, call->job->q_stride, call->kv_head, row);
+    int64_t group = call->shape->heads / call->shape->kv_heads, head = row % group;
+    int64_t at = row / group * stride + (call->kv_head * group + head) * call->dim;
+    int count = 0;
+    for (; count < LANES && row + count < call->row_end; count++) {
+        offsets[count] = at;
+        at += call->dim;
+        if (++head == group) {
+            head = 0;
+            at += stride - group * call->dim;
+        }
+    }
+    return count;
+}
+
+/* Words [word, word + LANES) of the row that begins at `at`, as far as it has them. */
+static inline vec load_query_words(const rows_call *call, int64_t at, int64_t word)
+{
     const float *f32 = (const float *)call->job->q + at;
     const uint16_t *bf16 = (const uint16_t *)call->job->q + at;
     int64_t words = PAIRS ? call->dim / 2 : call->dim, left = words - word < LANES ? words - word : LANES;
@@ -110,11 +126,12 @@ static vec load_query_words(const rows_call *call, int64_t row, int64_t word)
 /* LANES rows from `row` on; those beyond the end are zero. q: where their column begins in the block. */
 static void pack_query_lanes(const rows_call *call, float *q, int64_t row)
 {
-    int64_t words = PAIRS ? call->dim / 2 : call->dim;
+    int64_t words = PAIRS ? call->dim / 2 : call->dim, offsets[LANES];
+    int count = row_offsets(call, call->job->q_stride, row, offsets);
     for (int64_t word = 0; word < call->layout.words; word += LANES) {
         vec r[LANES];
         for (int i = 0; i < LANES; i++)
-            r[i] = row + i < call->row_end && word < words ? load_query_words(call, row + i, word) : vec_set(0);
+            r[i] = i < count && word < words ? load_query_words(call, offsets[i], word) : vec_set(0);
         vec_transpose(r);
         for (int i = 0; i < LANES && word + i < call->layout.words; i++)
             vec_store(q + (word + i) * BLOCK, r[i]);
@@ -136,40 +153,48 @@ static void start_rows(const rows_call *call, int64_t blocks)
 
 /* ---- results out ----------------------------------------------------------------------------------------------------- */
 
-static void store_result(const rows_call *call, int64_t row, int64_t dim, vec values)
+static inline void store_result(const rows_call *call, int64_t at, int64_t dim, vec values)
 {
-    int64_t at = fam_row_offset(call->shape, call->job->out_stride, call->kv_head, row) + dim;
     int64_t left = call->dim - dim < LANES ? call->dim - dim : LANES;
-    float part[LANES];
-    uint16_t narrow[LANES];
+    float *f32 = (float *)call->job->out + at + dim, part[LANES];
+    uint16_t *bf16 = (uint16_t *)call->job->out + at + dim, narrow[LANES];
     if (left == LANES && call->dtype == FAM_DTYPE_F32) {
-        vec_store((float *)call->job->out + at, values);
+        vec_store(f32, values);
     } else if (left == LANES) {
-        vec_narrow((uint16_t *)call->job->out + at, values);
+        vec_narrow(bf16, values);
     } else if (call->dtype == FAM_DTYPE_F32) {
         vec_store(part, values);
-        memcpy((float *)call->job->out + at, part, (size_t)left * sizeof(float));
+        memcpy(f32, part, (size_t)left * sizeof(float));
     } else {
         vec_narrow(narrow, values);
-        memcpy((uint16_t *)call->job->out + at, narrow, (size_t)left * sizeof(uint16_t));
+        memcpy(bf16, narrow, (size_t)left * sizeof(uint16_t));
+    }
+}
+
+/* LANES rows from `row` on; o: where their column begins in the block. */
+static void finish_lanes(const rows_call *call, const float *o, vec sum, int64_t row)
+{
+    vec scale = vec_div(vec_set(1), sum);
+    int64_t offsets[LANES];
+    int count = row_offsets(call, call->job->out_stride, row, offsets);
+    for (int64_t dim = 0; dim < call->dim && count > 0; dim += LANES) {
+        vec r[LANES];
+        for (int i = 0; i < LANES; i++)
+            r[i] = dim + i < call->dim ? vec_mul(vec_load(o + (dim + i) * BLOCK), scale) : vec_set(0);
+        vec_transpose(r);
+        float rows[LANES][LANES]; /* so that r stays in registers although `count` is not known */
+        for (int i = 0; i < LANES; i++)
+            vec_store(rows[i], r[i]);
+        for (int i = 0; i < count; i++)
+            store_result(call, offsets[i], dim, vec_load(rows[i]));
     }
 }
 
 static void finish_rows(const rows_call *call, int64_t blocks)
 {
-    for (int64_t lanes = 0; lanes < blocks * VECS; lanes++) {
-        int64_t row = call->row_begin + lanes * LANES;
-        const float *o = call->o + lanes / VECS * call->layout.dims * BLOCK + lanes % VECS * LANES;
-        vec scale = vec_div(vec_set(1), vec_load(call->sum + lanes * LANES));
-        for (int64_t dim = 0; dim < call->dim && row < call->row_end; dim += LANES) {
-            vec r[LANES];
-            for (int i = 0; i < LANES; i++)
-                r[i] = dim + i < call->dim ? vec_mul(vec_load(o + (dim + i) * BLOCK), scale) : vec_set(0);
-            vec_transpose(r);
-            for (int i = 0; i < LANES && row + i < call->row_end; i++)
-                store_result(call, row + i, dim, r[i]);
-        }
-    }
+    for (int64_t lanes = 0; lanes < blocks * VECS; lanes++)
+        finish_lanes(call, call->o + lanes / VECS * call->layout.dims * BLOCK + lanes % VECS * LANES,
+                     vec_load(call->sum + lanes * LANES), call->row_begin + lanes * LANES);
 }
 
 /* ---- softmax --------------------------------------------------------------------------------------------------------- */

@@ -134,7 +134,7 @@ void fam_cpu_gemm_free(fam_cpu_gemm *gemm)
     fam_free(gemm->memory, gemm);
 }
 
-/* ---- tiles -------------------------------------------------------------------------------------------------------- */
+/* ---- tiles ------------------------------------------------------------------------------------------------------- */
 
 static int class_of(int64_t rows)
 {
@@ -167,7 +167,7 @@ int64_t fam_gemm_tile(int64_t n, int64_t index, int64_t *rows)
     return row;
 }
 
-/* ---- plans -------------------------------------------------------------------------------------------------------- */
+/* ---- plans ------------------------------------------------------------------------------------------------------- */
 
 static dnnl_data_type_t activation_type(const fam_cpu_gemm *gemm)
 {
@@ -310,7 +310,7 @@ void fam_gemm_handle_free(void *handle)
         dnnl_memory_destroy(handle);
 }
 
-/* ---- compiled tiles ----------------------------------------------------------------------------------------------- */
+/* ---- compiled tiles ---------------------------------------------------------------------------------------------- */
 
 static fam_status memory_objects(fam_cpu_gemm *gemm, tile_code *code, dnnl_primitive_desc_t description,
                                  fam_error *error)
@@ -390,8 +390,8 @@ bool fam_gemm_run(fam_cpu_gemm *gemm, const fam_gemm_plan *plan, void *handle, c
                   void *scratch, int thread)
 {
     tile_code *code = atomic_load_explicit(&plan->tiles[class_of(rows)], memory_order_acquire);
-    uint8_t *work = code->own_work ? code->own_work + (size_t)thread * code->work_bytes
-                                   : (uint8_t *)scratch + TILE_BYTES;
+    uint8_t *work =
+        code->own_work ? code->own_work + (size_t)thread * code->work_bytes : (uint8_t *)scratch + TILE_BYTES;
     dnnl_memory_set_data_handle(code->in[thread], (void *)in);
     dnnl_memory_set_data_handle(code->out[thread], scratch);
     dnnl_memory_set_data_handle(code->work[thread], work);

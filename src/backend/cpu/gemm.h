@@ -1,9 +1,9 @@
 /*
  * backend/cpu/gemm.h: products of many rows by oneDNN, a tile of rows and a panel of columns at a time.
  *
- * oneDNN is called by one thread for one tile; which thread takes which tile is matmul.c's affair. It writes dense tiles
- * only (its fast kernels refuse a stride in the result), so a tile goes to the thread's scratch and from there to its
- * place.
+ * oneDNN is called by one thread for one tile; which thread takes which tile is matmul.c's affair. It writes dense
+ * tiles only (its fast kernels refuse a stride in the result), so a tile goes to the thread's scratch and from there to
+ * its place.
  */
 #ifndef FAM_BACKEND_CPU_GEMM_H
 #define FAM_BACKEND_CPU_GEMM_H
@@ -19,14 +19,15 @@ enum {
 typedef struct fam_gemm_plan fam_gemm_plan;
 
 struct fam_cpu_panels {
-    int64_t count, width;           /* panels, columns of the result in each but perhaps the last */
+    int64_t count, width;             /* panels, columns of the result in each but perhaps the last */
     const fam_gemm_plan *plan, *last; /* of all panels but the last; of the last */
-    uint8_t *data;                  /* [count] panels of panel_bytes */
+    uint8_t *data;                    /* [count] panels of panel_bytes */
     size_t panel_bytes;
-    void **handles;                 /* [count] oneDNN's view of each panel */
+    void **handles; /* [count] oneDNN's view of each panel */
 };
 
-/* Threads: the most that call fam_gemm_run, numbered from 0. `bf16`: panels and activations are bfloat16, else float32. */
+/* Threads: the most that call fam_gemm_run, numbered from 0. `bf16`: panels and activations are bfloat16, else float32.
+ */
 fam_status fam_cpu_gemm_create(fam_cpu_gemm **out, fam_memory *memory, int threads, bool bf16, fam_error *error);
 void fam_cpu_gemm_free(fam_cpu_gemm *gemm);
 bool fam_cpu_gemm_is_bf16(const fam_cpu_gemm *gemm);

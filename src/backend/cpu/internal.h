@@ -81,6 +81,8 @@ fam_status fam_cpu_prepare(fam_exec *exec, const fam_weight *weight, int64_t n, 
 void fam_cpu_matmul(fam_exec *exec, const fam_matmul_job *jobs, int count, int64_t n);
 
 /* rows.c */
+/* Runs `body` over n rows of `width` elements: in the caller if they make one item. */
+void fam_cpu_for_rows(fam_exec *exec, fam_pool_body *body, void *context, int64_t n, int64_t width);
 void fam_cpu_embed(fam_exec *exec, float *out, const fam_weight *table, const int32_t *tokens, int64_t n);
 void fam_cpu_rms_norm(fam_exec *exec, void *out, const float *x, const float *gain, double eps, int64_t n,
                       int64_t width);
@@ -91,10 +93,36 @@ void fam_cpu_rope(fam_exec *exec, void *out, fam_head_layout layout, const float
 void fam_cpu_silu_multiply(fam_exec *exec, void *out, const float *gate, const float *up, int64_t n, int64_t width);
 void fam_cpu_row_rms(fam_exec *exec, float *target, const float *x, int64_t n, int64_t width);
 void fam_cpu_rescale_rows(fam_exec *exec, float *x, const float *target, int64_t n, int64_t width);
+void fam_cpu_zero(fam_exec *exec, void *memory, size_t bytes);
+void fam_cpu_add(fam_exec *exec, float *out, const float *x, int64_t count);
 void fam_cpu_cross_entropy(fam_exec *exec, double *nll, const float *logits, const int32_t *targets, int64_t n,
                            int64_t width);
 
 /* attention_op.c */
 void fam_cpu_attention_op(fam_exec *exec, const fam_attention_job *jobs, int count, const fam_attention_shape *shape);
+
+/* backward_rows.c */
+void fam_cpu_embed_backward(fam_exec *exec, float *dtable, const float *dout, const int32_t *tokens, int64_t n,
+                            int64_t width);
+void fam_cpu_rms_norm_backward(fam_exec *exec, float *dx, float *dgain, const float *dout, const float *x,
+                               const float *gain, double eps, int64_t n, int64_t width);
+void fam_cpu_rope_backward(fam_exec *exec, float *dx, const float *dout, fam_head_layout layout, const float *cosines,
+                           const float *sines, int64_t n, int64_t heads, int64_t head_dim);
+void fam_cpu_silu_multiply_backward(fam_exec *exec, float *dgate, float *dup, const float *dout, const float *gate,
+                                    const float *up, int64_t n, int64_t width);
+void fam_cpu_row_rms_backward(fam_exec *exec, float *dx, const float *dtarget, const float *x, int64_t n,
+                              int64_t width);
+void fam_cpu_rescale_rows_backward(fam_exec *exec, float *dx, float *dtarget, const float *dout, const float *x,
+                                   const float *target, int64_t n, int64_t width);
+void fam_cpu_cross_entropy_backward(fam_exec *exec, float *dlogits, const float *logits, const int32_t *targets,
+                                    const float *scale, int64_t n, int64_t vocab);
+
+/* backward_matmul.c */
+void fam_cpu_matmul_backward(fam_exec *exec, const fam_matmul_backward_job *jobs, int count, int64_t n);
+fam_status fam_cpu_prepare_backward(fam_exec *exec, const fam_weight *weight, int64_t n, fam_error *error);
+
+/* backward_attention.c */
+void fam_cpu_attention_backward(fam_exec *exec, const fam_attention_backward_job *jobs, int count,
+                                const fam_attention_shape *shape);
 
 #endif
