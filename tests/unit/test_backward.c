@@ -379,7 +379,7 @@ typedef struct product {
 /* Products of matrices are made from bfloat16 there. */
 static bool rounds(const fixture *f)
 {
-    return false && f->dtype == FAM_DTYPE_BF16 && f->isa >= FAM_CPU_AVX512BF16;
+    return f->dtype == FAM_DTYPE_BF16 && f->isa >= FAM_CPU_AVX512BF16;
 }
 
 static void round_all(float *x, int64_t count)

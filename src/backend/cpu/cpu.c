@@ -84,6 +84,7 @@ static void weight_free(fam_backend *base, fam_weight *weight)
     if (!weight)
         return;
     fam_cpu_panels_free(fam_cpu_of(base), atomic_load(&weight->panels));
+    fam_cpu_panels_free(fam_cpu_of(base), atomic_load(&weight->transposed));
     fam_free(fam_cpu_of(base)->memory, weight);
 }
 
@@ -98,6 +99,7 @@ static void exec_free(fam_exec *base)
     fam_free(exec->memory, exec->partial);
     fam_free(exec->memory, exec->prepared);
     fam_free(exec->memory, exec->widened);
+    fam_cpu_backward_free(exec->memory, exec->backward);
     fam_free(exec->memory, exec);
 }
 

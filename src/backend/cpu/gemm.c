@@ -291,6 +291,28 @@ void fam_gemm_pack(const fam_gemm_plan *plan, void *panel, int64_t column, const
     }
 }
 
+void fam_gemm_pack_row(const fam_gemm_plan *plan, void *panel, int64_t row, const float *values)
+{
+    const int32_t *at = plan->offset_n;
+    if (plan->bf16) {
+        uint16_t *to = (uint16_t *)panel + plan->offset_k[row];
+        for (int64_t n = 0; n < plan->n; n++)
+            to[at[n]] = fam_to_bf16(values[n]);
+    } else {
+        float *to = (float *)panel + plan->offset_k[row];
+        for (int64_t n = 0; n < plan->n; n++)
+            to[at[n]] = values[n];
+    }
+}
+
+void fam_gemm_pack_row_bits(const fam_gemm_plan *plan, void *panel, int64_t row, const uint16_t *bits)
+{
+    const int32_t *at = plan->offset_n;
+    uint16_t *to = (uint16_t *)panel + plan->offset_k[row];
+    for (int64_t n = 0; n < plan->n; n++)
+        to[at[n]] = bits[n];
+}
+
 fam_status fam_gemm_handle_create(fam_cpu_gemm *gemm, void **out, const fam_gemm_plan *plan, void *panel,
                                   fam_error *error)
 {
@@ -302,6 +324,13 @@ fam_status fam_gemm_handle_create(fam_cpu_gemm *gemm, void **out, const fam_gemm
         return dnnl_failure(error, result, "packed weights");
     *out = memory;
     return FAM_OK;
+}
+
+void fam_gemm_handle_move(void *handle, void *panel)
+{
+    int width = narrow();
+    dnnl_memory_set_data_handle(handle, panel);
+    omp_set_num_threads(width);
 }
 
 void fam_gemm_handle_free(void *handle)

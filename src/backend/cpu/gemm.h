@@ -41,9 +41,17 @@ bool fam_gemm_plan_has(const fam_gemm_plan *plan, int64_t n); /* whether that ha
 size_t fam_gemm_panel_bytes(const fam_gemm_plan *plan);
 /* Puts one column of the panel (a row of W, K float32) in its place, rounding if the panel is bfloat16. */
 void fam_gemm_pack(const fam_gemm_plan *plan, void *panel, int64_t column, const float *values);
+/* Puts one row of the panel (N values of one k) in its place; `bits`: bfloat16 already, for a panel that is. */
+void fam_gemm_pack_row(const fam_gemm_plan *plan, void *panel, int64_t row, const float *values);
+void fam_gemm_pack_row_bits(const fam_gemm_plan *plan, void *panel, int64_t row, const uint16_t *bits);
 fam_status fam_gemm_handle_create(fam_cpu_gemm *gemm, void **out, const fam_gemm_plan *plan, void *panel,
                                   fam_error *error);
+void fam_gemm_handle_move(void *handle, void *panel);
 void fam_gemm_handle_free(void *handle);
+
+/* panels.c: how a matrix of K by N is cut into panels (width, count, plans, bytes of a panel). Not thread-safe (backend
+ * lock). */
+fam_status fam_cpu_panels_cut(fam_cpu_gemm *gemm, fam_cpu_panels *panels, int64_t k, int64_t n, fam_error *error);
 
 /* n rows as tiles: how many, and which rows tile `index` has. */
 int64_t fam_gemm_tiles(int64_t n);

@@ -332,7 +332,7 @@ fam_status fam_cpu_prepare(fam_exec *base, const fam_weight *weight, int64_t n, 
     }
     pthread_mutex_lock(&backend->lock);
     locked = true;
-    FAM_TRY(fam_cpu_panels_make(backend, (fam_weight *)weight, error)); /* the panels are a cache inside the weight */
+    FAM_TRY(fam_cpu_panels_make(backend, (fam_weight *)weight, false, error)); /* the panels are a cache inside the weight */
     const fam_cpu_panels *panels = atomic_load(&weight->panels);
     FAM_TRY(fam_gemm_plan_compile(backend->gemm, panels->plan, n, error));
     FAM_TRY(fam_gemm_plan_compile(backend->gemm, panels->last, n, error));
