@@ -3,7 +3,8 @@
  *
  * Pieces end at multiples of their size counted from the stream's start, so that an interrupted reading and an
  * uninterrupted one work on the same pieces after the interruption. In mode full the piece is what the cache can still
- * hold and one token more: an input that is too long is refused before anything is read.
+ * hold and one token more, so that an input that is too long is refused before anything is read; a cache of more than
+ * PIECE_MAX tokens is filled in pieces of that size, and the input refused at the piece that does not fit.
  */
 #include "reader.h"
 

@@ -99,13 +99,14 @@ show_tests() {
     add_up "$1" "$2" "$3"
 }
 
-# run_tests FOLDER: all test programs of a build.
+# run_tests FOLDER: all test programs of a build. Those that take long begin, so that no processor waits for one at the end.
 run_tests() {
     local folder=$1 program found=
+    local long=(test_attention test_models test_cpu_ops test_cli_smollm2)
     mkdir -p "$folder/logs"
-    for program in "$folder"/tests/test_*; do
-        if [ ! -f "$program" ] || [ ! -x "$program" ]; then continue; fi
-        found=1
+    for program in "${long[@]/#/$folder/tests/}" "$folder"/tests/test_*; do
+        if [ ! -f "$program" ] || [ ! -x "$program" ] || [[ " $found " == *" $program "* ]]; then continue; fi
+        found+=" $program"
         run_logged "$program" "$folder/logs/$(basename "$program").log" "$program"
     done
     collect_all

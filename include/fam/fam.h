@@ -125,7 +125,8 @@ typedef struct fam_session_options {
     /* Asked at least once a block or span, whichever is longer, and once a token while generating; true: stop, with
      * FAM_STATUS_CANCELLED. May be NULL. */
     bool (*cancelled)(void *context);
-    /* Told how many tokens of the present call are done. May be NULL. */
+    /* Told after each span how many of the tokens given to fam_session_feed or _score are done. While generating it is not
+     * called: on_text hears of every token there. May be NULL. */
     void (*progress)(void *context, int64_t done, int64_t total);
     void *context;
 } fam_session_options;
@@ -149,7 +150,8 @@ FAM_API void fam_session_reset(fam_session *session);
 
 /* Reads tokens [count]. *consumed (may be NULL) is how many were read, also on failure or cancellation: the session is
  * then valid at that count. An id outside the vocabulary: INVALID_ARGUMENT, nothing read. Mode full beyond the cache:
- * CONTEXT_FULL, nothing read. */
+ * CONTEXT_FULL, nothing read. DEVICE: an operator failed (a lost device), and the session is of no use: reading, scoring,
+ * generating, saving and cloning are refused with DEVICE until it is reset or restored. */
 FAM_API fam_status fam_session_feed(fam_session *session, const int32_t *tokens, size_t count, size_t *consumed,
                                     fam_error *error);
 

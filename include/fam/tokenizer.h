@@ -43,7 +43,8 @@ typedef bool fam_token_sink(void *context, const int32_t *ids, size_t count);
 
 typedef struct fam_encoder fam_encoder;
 
-/* parse_special: text of special tokens becomes those tokens; otherwise it is text like any other. BOS is never added. */
+/* parse_special: text of special tokens becomes those tokens; otherwise it is text like any other. BOS is never added.
+ * tokenizer NULL (a model without one): INVALID_ARGUMENT. */
 FAM_API fam_status fam_encoder_create(fam_encoder **out, const fam_tokenizer *tokenizer, bool parse_special,
                                       fam_error *error);
 FAM_API void fam_encoder_free(fam_encoder *encoder); /* NULL is allowed */
@@ -61,7 +62,7 @@ FAM_API uint64_t fam_encoder_dropped(const fam_encoder *encoder, uint64_t *first
 
 typedef struct fam_decoder fam_decoder;
 
-/* show_special: special tokens give their text; otherwise nothing. */
+/* show_special: special tokens give their text; otherwise nothing. tokenizer NULL: INVALID_ARGUMENT. */
 FAM_API fam_status fam_decoder_create(fam_decoder **out, const fam_tokenizer *tokenizer, bool show_special,
                                       fam_error *error);
 FAM_API void fam_decoder_free(fam_decoder *decoder); /* NULL is allowed */

@@ -176,6 +176,10 @@ typedef struct fam_backend_ops {
                           int64_t vocab);
 
     /* ---- what flows back: NULL on a device that does not train ------------------------------------------------------- */
+    void (*zero)(fam_exec *exec, void *memory, size_t bytes);
+    /* out [count] += x. */
+    void (*add)(fam_exec *exec, float *out, const float *x, int64_t count);
+
     /* Gradients are float32, and added to what is there unless said otherwise. A gradient that is not wanted is NULL.
      * Each operator gives the same bits whatever the number of threads. */
 

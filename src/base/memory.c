@@ -5,11 +5,17 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { ALIGNMENT = 64 }; /* a cache line, and the widest vector register */
 
+/* Zeroed blocks from this size on are mapped: the kernel gives zero pages when they are touched, so a large cache that is
+ * never filled costs nothing. */
+#define MAPPED_BYTES_MIN ((size_t)1 << 20)
+
 typedef struct block_header {
     size_t size;
+    size_t mapped; /* bytes of its mapping; 0: from malloc */
 } block_header;
 
 _Static_assert(sizeof(block_header) <= ALIGNMENT, "the header lies in front of an aligned block");
@@ -56,13 +62,29 @@ void *fam_alloc(fam_memory *memory, size_t size)
     if (!raw)
         return NULL;
     void *block = raw + ALIGNMENT;
-    header_of(block)->size = size;
+    *header_of(block) = (block_header){.size = size};
+    count_up(memory, size);
+    return block;
+}
+
+static void *map_zeroed(fam_memory *memory, size_t size)
+{
+    size_t total;
+    if (!admit(memory) || !fam_add_size(&total, size, ALIGNMENT))
+        return NULL;
+    char *raw = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (raw == MAP_FAILED)
+        return NULL;
+    void *block = raw + ALIGNMENT;
+    *header_of(block) = (block_header){.size = size, .mapped = total};
     count_up(memory, size);
     return block;
 }
 
 void *fam_alloc_zeroed(fam_memory *memory, size_t size)
 {
+    if (size >= MAPPED_BYTES_MIN)
+        return map_zeroed(memory, size);
     void *block = fam_alloc(memory, size);
     if (block)
         memset(block, 0, size);
@@ -114,7 +136,10 @@ void fam_free(fam_memory *memory, void *block)
         return;
     block_header *header = header_of(block);
     atomic_fetch_sub_explicit(&memory->bytes, header->size, memory_order_relaxed);
-    free(header);
+    if (header->mapped)
+        munmap(header, header->mapped);
+    else
+        free(header);
 }
 
 fam_status fam_out_of_memory(fam_error *error, const char *what)

@@ -16,11 +16,11 @@
 #include <unistd.h>
 
 enum {
-    GATE_INSIDE = 0x7ff,  /* workers inside, up to FAM_POOL_THREADS_MAX - 1 */
-    GATE_OPEN = 0x800,    /* the run takes workers */
-    GATE_STOP = 0x1000,   /* workers leave for good */
-    GATE_RUN = 0x2000,    /* one step of the run's number, which wraps: a worker that sleeps so long misses one run */
-    SPIN_CHECK = 32,      /* pauses between two looks at the clock */
+    GATE_INSIDE = 0x7ff, /* workers inside, up to FAM_POOL_THREADS_MAX - 1 */
+    GATE_OPEN = 0x800,   /* the run takes workers */
+    GATE_STOP = 0x1000,  /* workers leave for good */
+    GATE_RUN = 0x2000,   /* one step of the run's number, which wraps: a worker that sleeps so long misses one run */
+    SPIN_CHECK = 32,     /* pauses between two looks at the clock */
     SPIN_NANOSECONDS = 40000, /* about what a sleep and a wake-up cost together */
     LINE = 64
 };
@@ -41,7 +41,7 @@ typedef struct worker {
 
 struct fam_pool {
     _Alignas(LINE) atomic_uint gate;
-    _Alignas(LINE) atomic_int sleeping;  /* workers asleep on the gate, or about to be */
+    _Alignas(LINE) atomic_int sleeping; /* workers asleep on the gate, or about to be */
     atomic_bool caller_sleeping;
     _Alignas(LINE) pthread_mutex_t turn; /* one run at a time */
     fam_memory *memory;

@@ -127,8 +127,7 @@ bool fam_type_row_bytes(size_t *out, fam_type type, int64_t elements)
     return fam_mul_size(out, (size_t)(elements / traits->elements), traits->bytes);
 }
 
-/* ---- dequantisation: data and out advance block by block ----------------------------------------------------------
- */
+/* ---- dequantisation: data and out advance block by block --------------------------------------------------------- */
 
 enum { QK = 32, HALF = QK / 2 };
 

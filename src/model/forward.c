@@ -358,7 +358,8 @@ fam_status fam_forward_project_state(fam_workspace *w, fam_timeline *timeline, f
     make_state_rope(w, s.first_block, 2, timeline->offset);
     for (int64_t l = 0; l < model->config.layers; l++)
         project_state(&s, l, 0);
-    FAM_TRY(model->backend->ops->finish(w->exec, error));
+    status = model->backend->ops->finish(w->exec, error);
+    timeline->torn = status != FAM_OK;
 done:
     return status;
 }

@@ -74,13 +74,18 @@ void fam_layer_project(fam_exec *exec, const fam_model *model, const fam_layer *
     ops->rope(exec, v, layout, scratch->v, NULL, NULL, n, kv_heads, width);
 }
 
-void fam_layer_finish(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,
-                      float *x, const void *attended, int64_t n, bool with_residual)
+void fam_layer_add_attended(fam_exec *exec, const fam_layer *layer, fam_rows_scratch *scratch, float *x,
+                            const void *attended, int64_t n, bool with_residual)
+{
+    fam_linear_job output = {.linear = &layer->o, .out = x, .accumulate = with_residual};
+    fam_linear_forward(exec, &output, 1, attended, n, scratch->lora);
+}
+
+void fam_layer_add_feed_forward(fam_exec *exec, const fam_model *model, const fam_layer *layer,
+                                fam_rows_scratch *scratch, float *x, int64_t n)
 {
     const fam_backend_ops *ops = exec->backend->ops;
     const fam_model_config *config = &model->config;
-    fam_linear_job output = {.linear = &layer->o, .out = x, .accumulate = with_residual};
-    fam_linear_forward(exec, &output, 1, attended, n, scratch->lora);
     ops->rms_norm(exec, scratch->normed, x, layer->norm2, config->rms_norm_eps, n, config->hidden_size);
     fam_linear_job gate_up[] = {{.linear = &layer->gate, .out = scratch->gate},
                                 {.linear = &layer->up, .out = scratch->up}};
@@ -88,6 +93,13 @@ void fam_layer_finish(fam_exec *exec, const fam_model *model, const fam_layer *l
     ops->silu_multiply(exec, scratch->gated, scratch->gate, scratch->up, n, config->intermediate_size);
     fam_linear_job down = {.linear = &layer->down, .out = x, .accumulate = true};
     fam_linear_forward(exec, &down, 1, scratch->gated, n, scratch->lora);
+}
+
+void fam_layer_finish(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,
+                      float *x, const void *attended, int64_t n, bool with_residual)
+{
+    fam_layer_add_attended(exec, layer, scratch, x, attended, n, with_residual);
+    fam_layer_add_feed_forward(exec, model, layer, scratch, x, n);
 }
 
 fam_status fam_layer_prepare(fam_exec *exec, const fam_layer *layer, int64_t n, fam_error *error)

@@ -34,7 +34,13 @@ void fam_layer_project(fam_exec *exec, const fam_model *model, const fam_layer *
                        const float *x, int64_t n, fam_rope_rows q_rope, fam_rope_rows k_rope, void *q, void *k, void *v,
                        fam_head_layout layout);
 
-/* x [n, E] becomes A + FF(norm2(A)), A = x + Wo attended; with_residual false: A = Wo attended. */
+/* x [n, E] becomes A = x + Wo attended; with_residual false: A = Wo attended. */
+void fam_layer_add_attended(fam_exec *exec, const fam_layer *layer, fam_rows_scratch *scratch, float *x,
+                            const void *attended, int64_t n, bool with_residual);
+/* x [n, E] becomes x + FF(norm2(x)). */
+void fam_layer_add_feed_forward(fam_exec *exec, const fam_model *model, const fam_layer *layer,
+                                fam_rows_scratch *scratch, float *x, int64_t n);
+/* Both, one after the other. */
 void fam_layer_finish(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,
                       float *x, const void *attended, int64_t n, bool with_residual);
 

@@ -15,6 +15,7 @@ typedef struct fam_lora {
     fam_weight *a; /* [rank, in] */
     fam_weight *b; /* [out, rank], scaled */
     int64_t rank;
+    double scale;  /* what B was multiplied by */
 } fam_lora;
 
 typedef struct fam_linear {

@@ -119,7 +119,8 @@ static fam_status load_linear(fam_linear *out, builder *b, int64_t layer, const 
         fam_lora *lora = &out->lora[out->lora_count++]; /* counted first, so that a failure releases what is there */
         lora->rank = a->shape[0];
         FAM_TRY(load_weight(&lora->a, model, a, 0, error));
-        FAM_TRY(load_scaled(&lora->b, model, second, fam_adapter_scale(given->adapter) * given->scale, error));
+        lora->scale = fam_adapter_scale(given->adapter) * given->scale;
+        FAM_TRY(load_scaled(&lora->b, model, second, lora->scale, error));
     }
 done:
     return status;

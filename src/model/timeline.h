@@ -10,7 +10,7 @@
 typedef struct fam_timeline {
     const fam_model *model;
     int64_t position;  /* tokens read */
-    bool torn;         /* an operator failed in the middle of a span: only fam_forward_begin mends it, or a restore */
+    bool torn;         /* an operator failed on the way: only fam_forward_begin mends it, or a restore */
     int64_t offset;    /* added to every position for RoPE */
     int64_t ring_rows; /* R: token t lies in row t mod R */
     void *ring_k, *ring_v; /* activations [L, G, R, D] */

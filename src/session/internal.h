@@ -59,8 +59,8 @@ fam_status fam_session_read_span(fam_session *session, const int32_t *tokens, in
 /* INVALID_ARGUMENT, CONTEXT_FULL, or DEVICE: what keeps these tokens from being read. */
 fam_status fam_session_check_tokens(const fam_session *session, const int32_t *tokens, size_t count, fam_error *error);
 
-/* FAM_STATUS_DEVICE if an operator failed in the middle of a span: the timeline is then torn, until it is reset or
- * restored. */
+/* FAM_STATUS_DEVICE if an operator failed in the middle of a span, of its scores or of a beginning: the timeline is then
+ * torn, until a reset or a restore succeeds. */
 fam_status fam_session_check_whole(const fam_session *session, fam_error *error);
 
 /* FAM_OK with session->logits filled; INVALID_ARGUMENT before the first token. */

@@ -236,8 +236,10 @@ fam_status fam_session_read_span(fam_session *session, const int32_t *tokens, in
     keep_hidden(session);
     for (int64_t i = 0; i < n; i++)
         fam_sampler_saw(session->sampler, tokens[i]);
-    if (nll)
-        FAM_TRY(score_rows(session, tokens, n - 1, nll, error));
+    if (nll) {
+        status = score_rows(session, tokens, n - 1, nll, error);
+        session->timeline->torn = status != FAM_OK; /* tokens without their nll count as not read */
+    }
 done:
     return status;
 }
@@ -329,6 +331,8 @@ fam_status fam_session_state(const fam_session *session, float *out, fam_error *
     const fam_model *model = session->engine->model;
     if (model->window.mode != FAM_MODE_FAM)
         return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT, "state: found none, need mode fam");
+    if (session->timeline->torn)
+        return fam_session_check_whole(session, error);
     model->backend->ops->read(model->backend, out, session->timeline->state,
                               (size_t)state_elements(model) * sizeof(float));
     return FAM_OK;

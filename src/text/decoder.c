@@ -21,6 +21,8 @@ fam_status fam_decoder_create(fam_decoder **out, const fam_tokenizer *tokenizer,
     fam_status status = FAM_OK;
     fam_decoder *decoder;
     *out = NULL;
+    if (!tokenizer) /* as fam_engine_tokenizer may give it */
+        return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT, "tokenizer: found none, need one");
     FAM_TRY_ALLOC(decoder, fam_alloc_zeroed(tokenizer->memory, sizeof *decoder), "decoder");
     decoder->memory = tokenizer->memory;
     decoder->tokenizer = tokenizer;

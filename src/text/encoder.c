@@ -254,8 +254,10 @@ fam_status fam_encoder_create(fam_encoder **out, const fam_tokenizer *tokenizer,
 {
     fam_status status = FAM_OK;
     fam_encoder *encoder;
-    fam_memory *memory = tokenizer->memory;
     *out = NULL;
+    if (!tokenizer) /* as fam_engine_tokenizer may give it */
+        return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT, "tokenizer: found none, need one");
+    fam_memory *memory = tokenizer->memory;
     FAM_TRY_ALLOC(encoder, fam_alloc_zeroed(memory, sizeof *encoder), "encoder");
     encoder->memory = encoder->bpe.memory = memory;
     encoder->tokenizer = tokenizer;

@@ -344,6 +344,50 @@ static void inspect_tells_the_memory_of_a_run(void **state)
     run_free(&result);
 }
 
+/* The model's own settings, an adapter's or options: refused in a line, without the memory for it, and in no time. */
+static void inspect_refuses_sizes_that_no_machine_has(void **state)
+{
+    (void)state;
+    const char *model = tiny_model("m", "gpt2");
+    expect_refused(run("inspect", model, "--json", "--mode", "bswa", "--block-size", "1073741824", "--memory-segments",
+                       "1048575"), 2, "fam: ring of keys and values: found a size of");
+    expect_refused(run("inspect", model, "--mode", "full", "--context", "1099511627776"), 2, "found a size of");
+    char *adapter = strdup(run_file("extreme"));
+    assert_int_equal(mkdir(adapter, 0755), 0);
+    run_write_text("extreme/fam_config.json",
+                   "{\"mode\": \"bswa\", \"block_size\": 1073741824, \"memory_segments\": 1048575}");
+    expect_refused(run("inspect", model, "--adapter", adapter), 2, "found a size of");
+    free(adapter);
+}
+
+/* What the program takes is what the library takes. */
+static void settings_have_the_limits_of_the_library(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *option, *mode, *most, *beyond;
+    } limits[] = {{"--block-size", "full", "2147483648", "2147483649"},
+                  {"--window", "swa", "2147483648", "2147483649"},
+                  {"--memory-segments", "bswa", "1048576", "1048577"},
+                  {"--context", "full", "1099511627776", "1099511627777"},
+                  {"--fam-length", "fam", "2147483648", "2147483649"},
+                  {"--threads", "full", "1024", "1025"}};
+    const char *model = tiny_model("m", "gpt2");
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        char need[96];
+        snprintf(need, sizeof need, "fam: %s: found \"%s\", need an integer from", limits[i].option, limits[i].beyond);
+        expect_refused(run("inspect", model, "--mode", limits[i].mode, limits[i].option, limits[i].beyond), 2, need);
+        run_result result = run("inspect", model, "--mode", limits[i].mode, limits[i].option, limits[i].most);
+        if (!strcmp(limits[i].option, "--fam-length"))
+            assert_non_null(strstr(result.err, "fam.prompt: found 8 x 32, need 2147483648"));
+        else if (!strcmp(limits[i].option, "--context"))
+            assert_non_null(strstr(result.err, "found a size of"));
+        else
+            assert_int_equal(result.code, 0);
+        run_free(&result);
+    }
+}
+
 static void bench_tells_every_length_and_depth(void **state)
 {
     (void)state;
@@ -381,6 +425,8 @@ static const struct CMUnitTest tests[] = {
     test_in_folder(score_depths_add_up_to_the_whole),
     test_in_folder(score_of_the_golden_cases_is_that_of_the_reference),
     test_in_folder(inspect_tells_the_memory_of_a_run),
+    test_in_folder(inspect_refuses_sizes_that_no_machine_has),
+    test_in_folder(settings_have_the_limits_of_the_library),
     test_in_folder(bench_tells_every_length_and_depth),
 };
 

@@ -2,7 +2,8 @@
  * fam_case CASE_DIR OUT.safetensors [--device cpu] [--span N] [--dtype f32|bf16] [--isa NAME] [--threads N]
  *
  * Runs a golden case through the engine that `fam` uses and writes what expected.safetensors would hold: logits, hidden,
- * initial_states, states, loss. Feeds the case's chunks as given; --span caps how many tokens are worked on at once (0, the
+ * initial_states, states, loss, and the gradients grad.NAME if the case asks for them (by the training pass, the whole
+ * sequence at once). Feeds the case's chunks as given; --span caps how many tokens are worked on at once (0, the
  * default: no cap). Never opens expected.safetensors.
  */
 #include <errno.h>
@@ -13,7 +14,10 @@
 
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "model/training.h"
 #include "session/internal.h"
+
+enum { GRADIENTS_MAX = 256 };
 
 /* What is gathered while the case runs. */
 typedef struct gathered {
@@ -22,6 +26,8 @@ typedef struct gathered {
     float *states;   /* [blocks, L, F, E] */
     float *logits;   /* [T, V] */
     double *nll;     /* [T] */
+    fam_tensor gradients[GRADIENTS_MAX]; /* names and data from fam_alloc */
+    int64_t gradient_count;
 } gathered;
 
 static void take_hidden(void *context, int64_t layer, int64_t start, const float *rows, int64_t n)
@@ -109,19 +115,84 @@ done:
     return status;
 }
 
-static fam_status write_results(const arguments *a, const golden_case *c, gathered *g, const fam_engine *engine,
-                                fam_memory *memory, fam_error *error)
+/* ---- gradients ---------------------------------------------------------------------------------------------------- */
+
+typedef struct gradient_reader {
+    gathered *g;
+    fam_memory *memory;
+    fam_backend *backend;
+} gradient_reader;
+
+static fam_status take_gradient(void *context, const fam_gradient *gradient, fam_error *error)
 {
     fam_status status = FAM_OK;
-    const fam_model *model = engine->model;
+    gradient_reader *r = context;
+    size_t count = (size_t)(gradient->shape[0] * (gradient->n_dims == 2 ? gradient->shape[1] : 1));
+    FAM_FAIL_IF(r->g->gradient_count == GRADIENTS_MAX, FAM_STATUS_FAILED, "too many gradients");
+    fam_tensor *out = &r->g->gradients[r->g->gradient_count++];
+    float *data = NULL;
+    char *name = NULL;
+    FAM_TRY_ALLOC(data, fam_alloc_array(r->memory, count, sizeof *data), "gradient");
+    *out = (fam_tensor){.type = FAM_TYPE_F32, .n_dims = gradient->n_dims,
+                        .shape = {gradient->shape[0], gradient->shape[1]}, .data = (const uint8_t *)data,
+                        .bytes = count * sizeof *data};
+    FAM_TRY_ALLOC(name, fam_alloc(r->memory, strlen(gradient->name) + 6), "gradient");
+    sprintf(name, "grad.%s", gradient->name);
+    out->name = name;
+    r->backend->ops->read(r->backend, data, gradient->data, out->bytes);
+    for (size_t i = 0; i < count; i++)
+        data[i] = (float)(gradient->factor * (double)data[i]);
+done:
+    return status;
+}
+
+/* The training pass over the whole sequence; the loss that it finds takes the place of the session's. */
+static fam_status run_training(const golden_case *c, gathered *g, fam_engine *engine, const float *start_state,
+                               fam_memory *memory, float *loss, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    fam_training *training = NULL;
+    fam_gradients *gradients = NULL;
+    float *weights = NULL;
+    double loss_sum, weight_sum;
+    FAM_TRY_ALLOC(weights, fam_alloc_array(memory, (size_t)c->count, sizeof *weights), "loss weights");
+    for (int64_t i = 0; i < c->count; i++)
+        weights[i] = (float)c->weights[i];
+    const fam_training_batch batch = {.sequences = 1, .tokens = c->count, .ids = c->tokens, .weights = weights,
+                                      .offsets = &c->offset, .start_state = start_state};
+    FAM_TRY(fam_training_create(&training, engine->model, 1, c->count, error));
+    FAM_TRY(fam_gradients_create(&gradients, engine->model, c->adapter[0] ? FAM_TRAIN_ADAPTERS : FAM_TRAIN_ALL, error));
+    FAM_TRY(fam_training_forward(training, &batch, &loss_sum, &weight_sum, error));
+    double scale = weight_sum > 0 ? 1 / weight_sum : 0;
+    *loss = (float)(loss_sum * scale);
+    FAM_TRY(fam_training_backward(training, gradients, scale, error));
+    gradient_reader reader = {g, memory, engine->backend};
+    FAM_TRY(fam_gradients_visit(gradients, take_gradient, &reader, error));
+done:
+    fam_gradients_free(gradients);
+    fam_training_free(training);
+    fam_free(memory, weights);
+    return status;
+}
+
+/* The weighted mean of the session's nll. */
+static float session_loss(const golden_case *c, const gathered *g)
+{
     double sum = 0, total = 0;
-    float *initial = NULL;
     for (int64_t t = 1; t < c->count; t++) {
         sum += c->weights[t] * g->nll[t];
         total += c->weights[t];
     }
-    float loss = (float)(total > 0 ? sum / total : 0);
-    fam_tensor tensors[5];
+    return (float)(total > 0 ? sum / total : 0);
+}
+
+static fam_status write_results(const arguments *a, gathered *g, float loss, const fam_engine *engine,
+                                fam_memory *memory, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    const fam_model *model = engine->model;
+    float *initial = NULL;
+    fam_tensor tensors[5 + GRADIENTS_MAX];
     int64_t n = 0;
     tensors[n++] = (fam_tensor){.name = "logits", .n_dims = 2, .shape = {g->tokens, g->vocab},
                                 .data = (const uint8_t *)g->logits};
@@ -146,6 +217,8 @@ static fam_status write_results(const arguments *a, const golden_case *c, gather
         tensors[i].type = FAM_TYPE_F32;
         tensors[i].bytes = (size_t)elements * sizeof(float);
     }
+    for (int64_t i = 0; i < g->gradient_count; i++)
+        tensors[n++] = g->gradients[i];
     FAM_TRY(fam_safetensors_write(a->out, memory, tensors, n, error));
 done:
     fam_free(memory, initial);
@@ -204,8 +277,15 @@ static fam_status run(const arguments *a, fam_memory *memory, fam_error *error)
     const fam_probe probe = {.hidden = take_hidden, .state = take_state, .context = &g};
     session->probe = &probe;
     FAM_TRY(feed_chunks(session, &c, &g, error));
-    FAM_TRY(write_results(a, &c, &g, engine, memory, error));
+    float loss = session_loss(&c, &g);
+    if (json_is_true(json_object_get(c.json, "gradients")))
+        FAM_TRY(run_training(&c, &g, engine, options.start_state, memory, &loss, error));
+    FAM_TRY(write_results(a, &g, loss, engine, memory, error));
 done:
+    for (int64_t i = 0; i < g.gradient_count; i++) {
+        fam_free(memory, (void *)(uintptr_t)g.gradients[i].name);
+        fam_free(memory, (void *)(uintptr_t)g.gradients[i].data);
+    }
     fam_session_free(session);
     fam_engine_free(engine);
     fam_safetensors_free(start);

@@ -108,6 +108,48 @@ readme_example_recalls_a_key() {
     case $answer in 20817*) ;; *) echo "answered: $answer"; return 1 ;; esac
 }
 
+# reader_says CODE WORDS ARGUMENT...: the example ends with this code, and says this on standard error.
+reader_says() {
+    local code=$1 words=$2 said
+    shift 2
+    said=$(LD_LIBRARY_PATH=$(libdir) "$work/reader" "$@" 2>&1 <README.md)
+    [ $? -eq "$code" ] || { echo "reader $*: another exit code than $code; it said: $said"; return 1; }
+    case $said in *"$words"*) ;; *) echo "reader $*: said: $said"; return 1 ;; esac
+}
+
+# What goes wrong is told: on the command line, in opening, in the sink, without a tokenizer.
+# shellcheck disable=SC2016,SC2046
+readme_example_tells_errors() {
+    local tiny=tests/fixtures/tiny_llama/gqa_tied_f32 padded=$work/padded
+    sed -n '/^```c$/,/^```$/p' README.md | sed '/^```/d' >"$work/reader.c"
+    "$cc" -std=c11 -Wall -Wextra -Werror "$work/reader.c" -o "$work/reader" $(pkg-config --cflags --libs fam) || return
+    reader_says 2 'usage: reader' || return
+    reader_says 2 'usage: reader' "$tiny" || return
+    reader_says 5 'none' "$work/none" "$work/none" || return
+    mkdir -p "$padded" "$work/settings"
+    echo '{"mode": "full"}' >"$work/settings/fam_config.json"
+    reader_says 2 'tokenizer: found none' "$tiny" "$work/settings" || return
+    cp "$tiny"/*.json "$tiny"/*.safetensors "$padded" && cat >"$padded/tokenizer.json" <<'JSON' || return
+{"added_tokens":[],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"use_regex":true},
+"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"e":0,"t":1},"merges":[]}}
+JSON
+    # The README has more letters than the context of the model.
+    reader_says 2 '--mode bswa' "$padded" "$work/settings"
+}
+
+# The C interface of oneDNN 3 is another one: configuring says so, instead of a thousand errors of the compiler.
+another_onednn_is_refused() {
+    local said version
+    for version in '3 1' '2 5'; do
+        mkdir -p "$work/onednn"
+        touch "$work/onednn/dnnl.h"
+        printf '#define DNNL_VERSION_MAJOR %s\n#define DNNL_VERSION_MINOR %s\n' $version >"$work/onednn/dnnl_version.h"
+        rm -rf "$work/onednn-build"
+        said=$(cmake -S . -B "$work/onednn-build" -DDNNL_INCLUDE_DIR="$work/onednn" 2>&1) && { echo "$said"; return 1; }
+        case $said in *"found version ${version/ /.}"*) ;; *) echo "$said"; return 1 ;; esac
+    done
+}
+
 # Each by itself, as the first include, in both languages.
 headers_stand_alone() {
     local header
@@ -145,6 +187,8 @@ else
     echo "SKIP readme_example_recalls_a_key: no $model"
     skipped=$((skipped + 1))
 fi
+check readme_example_tells_errors
+check another_onednn_is_refused
 check headers_stand_alone
 check moved_prefix_still_works
 

@@ -6,7 +6,15 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-REFERENCE = ROOT.parent / "shared" / "reference"  # ../shared/reference
+# The copy in the repository; without it ../shared/reference.
+REFERENCE = next(
+    (
+        place
+        for place in (ROOT / "tests" / "oracle" / "reference", ROOT.parent / "shared" / "reference")
+        if (place / "fam_ref.py").exists()
+    ),
+    None,
+)
 FIXTURES = ROOT / "tests" / "fixtures"
 BUILD = ROOT / "build"
 SMOLLM2 = Path(os.environ.get("SMOLLM2_GGUF", BUILD / "downloads" / "SmolLM2-135M-Instruct.Q4_1.gguf"))
@@ -25,8 +33,8 @@ def skip(reason):
 
 def need_reference():
     """Make fam_ref, make_golden and gguf_tokenizer importable."""
-    if not (REFERENCE / "fam_ref.py").exists():
-        skip("the reference ../shared/reference is not here")
+    if not REFERENCE:
+        skip("the reference is neither in tests/oracle/reference nor in ../shared/reference")
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(REFERENCE))
 

@@ -1,8 +1,7 @@
 #!/bin/sh
 # Makes the answers in tests/golden and tests/fixtures again: tests/oracle/make.sh [GENERATOR…]   (default: all)
 #
-# Needs Python 3.11, a C compiler, the network (PyPI) and the reference in ../shared/reference; takes about six
-# minutes and 6 GB in build/. ORACLE_PYTHON=PYTHON uses an interpreter that has requirements.txt already.
+# Needs Python 3.11, a C compiler and the network (PyPI); takes about six minutes and 6 GB in build/. ORACLE_PYTHON=PYTHON uses an interpreter that has requirements.txt already.
 set -eu
 cd "$(dirname "$0")/../.."
 

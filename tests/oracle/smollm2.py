@@ -188,7 +188,7 @@ def main():
     adapter = next(
         (
             place
-            for place in (common.ROOT / "models" / "smollm2-memory", common.REFERENCE.parent / "smollm2-memory")
+            for place in (common.ROOT / "models" / "smollm2-memory", common.ROOT.parent / "shared" / "smollm2-memory")
             if (place / "adapter_config.json").exists()
         ),
         None,

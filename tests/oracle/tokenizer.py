@@ -1,6 +1,6 @@
 r"""tests/fixtures/tokenizer: ids that the `tokenizers` package gives to the lines of tests/support/line_draw.c.
 
-The tokenizer of SmolLM2 is built from its GGUF file by ../shared/reference/gguf_tokenizer.py. Texts are encoded without
+The tokenizer of SmolLM2 is built from its GGUF file by reference/gguf_tokenizer.py. Texts are encoded without
 added special tokens, and with encode_special_tokens = True, so that the text of special tokens is text. Bytes that
 have no token vanish, and what stood on both sides of them may then merge.
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -83,6 +84,18 @@ static void memory_counts_and_fails_on_request(void **state)
     fam_free(&memory, NULL);
     assert_int_equal(memory.bytes, 0);
     assert_int_equal(memory.peak_bytes, 500);
+    for (size_t size = 1000; size < 40000000; size = size * 3 + 1) { /* small ones by malloc, large ones mapped */
+        uint8_t *zeroed = fam_alloc_zeroed(&memory, size);
+        assert_non_null(zeroed);
+        assert_int_equal((uintptr_t)zeroed % 64, 0);
+        for (size_t i = 0; i < size; i += 997)
+            assert_int_equal(zeroed[i], 0);
+        zeroed[0] = zeroed[size - 1] = 7;
+        zeroed = fam_realloc(&memory, zeroed, size / 2);
+        assert_int_equal(zeroed[0], 7);
+        fam_free(&memory, zeroed);
+    }
+    assert_int_equal(memory.bytes, 0);
 }
 
 static void half_floats_agree_with_the_compiler(void **state)
@@ -102,6 +115,36 @@ static void half_floats_agree_with_the_compiler(void **state)
     }
     assert_int_equal(fam_to_bf16(fam_float_from_bits(0x3f808000)), 0x3f80); /* a tie goes to even */
     assert_int_equal(fam_to_bf16(fam_float_from_bits(0x3f818000)), 0x3f82);
+}
+
+/* What others may read is theirs by the umask, as with any file; what is private is the owner's from its first byte. */
+static void atomic_files_have_the_access_that_was_asked_for(void **state)
+{
+    (void)state;
+    static const struct {
+        fam_file_access access;
+        mode_t mask;
+        int mode;
+    } cases[] = {{FAM_FILE_SHARED, 022, 0644}, {FAM_FILE_SHARED, 077, 0600}, {FAM_FILE_PRIVATE, 0, 0600}};
+    fam_memory memory;
+    fam_error error;
+    fam_memory_init(&memory);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[] = "/tmp/fam-test-base-XXXXXX", temporary[96];
+        fam_atomic_file *file;
+        struct stat st;
+        close(mkstemp(path));
+        unlink(path);
+        umask(cases[i].mask);
+        assert_int_equal(fam_atomic_file_begin(&file, &memory, path, cases[i].access, &error), FAM_OK);
+        snprintf(temporary, sizeof temporary, "%s.tmp.%ld.0", path, (long)getpid());
+        assert_int_equal(stat(temporary, &st), 0);
+        assert_int_equal(st.st_mode & 0777, cases[i].mode);
+        assert_int_equal(fam_atomic_file_commit(file, &error), FAM_OK);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 0777, cases[i].mode);
+        unlink(path);
+    }
 }
 
 static void atomic_file_replaces_whole_or_not_at_all(void **state)
@@ -143,5 +186,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(memory_counts_and_fails_on_request),
     cmocka_unit_test(half_floats_agree_with_the_compiler),
     cmocka_unit_test(atomic_file_replaces_whole_or_not_at_all),
+    cmocka_unit_test(atomic_files_have_the_access_that_was_asked_for),
 };
 SUITE_MAIN(tests)

@@ -4,6 +4,9 @@
  */
 #define SUITE_TIMEOUT 300
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "backend/cpu/cpu.h"
 #include "suite.h"
 #include "tensors.h"
@@ -78,7 +81,7 @@ static float *random_floats(fixture *f, int64_t count)
     return x;
 }
 
-/* ---- matrix products ---------------------------------------------------------------------------------------------- */
+/* ---- matrix products --------------------------------------------------------------------------------------------- */
 
 typedef struct product {
     fam_type type;
@@ -111,8 +114,8 @@ static float *dequantized(const fixture *f, const product *p, const uint8_t *dat
     return w;
 }
 
-/* The product in double; the size of its terms together; what it may be off by when x is held in 15 bits of each block's
- * largest. */
+/* The product in double; the size of its terms together; what it may be off by when x is held in 15 bits of each
+ * block's largest. */
 static double dot(const float *w, const float *x, int64_t columns, double *plain, double *planes)
 {
     double sum = 0, size = 0, blocks = 0;
@@ -273,17 +276,87 @@ static void unprepared_products_are_a_failure(void **state)
     close_fixture(&f);
 }
 
+/* Two callers on one backend and one weight, one with few rows and one with many. */
+typedef struct caller {
+    fixture *f;
+    const fam_weight *weight;
+    int64_t n;
+    atomic_int wrong;
+} caller;
+
+enum { CALLER_COLUMNS = 96, CALLER_ROWS = 300, CALLER_N = 70 };
+
+static void *call_often(void *argument)
+{
+    caller *c = argument;
+    fam_exec *exec;
+    float *x, *out[2];
+    fam_random random;
+    fam_random_seed(&random, (uint64_t)c->n);
+    void *in = tensor_activations(&random, c->f->dtype, c->n * CALLER_COLUMNS, &x);
+    for (int i = 0; i < 2; i++)
+        out[i] = calloc((size_t)(c->n * CALLER_ROWS), sizeof(float));
+    if (c->f->ops->exec_create(c->f->backend, &exec, CALLER_N, NULL) != FAM_OK ||
+        c->f->ops->prepare(exec, c->weight, c->n, NULL) != FAM_OK) {
+        atomic_fetch_add(&c->wrong, 1);
+        return NULL;
+    }
+    for (int i = 0; i < 300; i++) {
+        fam_matmul_job job = {out[i > 0], in, c->weight, false, false};
+        c->f->ops->matmul(exec, &job, 1, c->n);
+        if (i > 0 && memcmp(out[0], out[1], (size_t)(c->n * CALLER_ROWS) * sizeof(float)) != 0)
+            atomic_fetch_add(&c->wrong, 1);
+    }
+    if (c->f->ops->finish(exec, NULL) != FAM_OK)
+        atomic_fetch_add(&c->wrong, 1);
+    c->f->ops->exec_free(exec);
+    free(in);
+    free(x);
+    free(out[0]);
+    free(out[1]);
+    return NULL;
+}
+
+static void check_two_callers(fixture *f)
+{
+    uint8_t *whole;
+    const uint8_t *data = tensor_weights(&f->random, FAM_TYPE_Q8_0, CALLER_ROWS, CALLER_COLUMNS, &whole);
+    fam_weight_source source = {data, FAM_TYPE_Q8_0, CALLER_ROWS, CALLER_COLUMNS, 0};
+    fam_weight *weight;
+    assert_int_equal(f->ops->weight_create(f->backend, &weight, &source, NULL), FAM_OK);
+    caller callers[3] = {{.f = f, .weight = weight, .n = 1},
+                         {.f = f, .weight = weight, .n = CALLER_N},
+                         {.f = f, .weight = weight, .n = CALLER_N - 3}};
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, call_often, &callers[i]), 0);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(atomic_load(&callers[i].wrong), 0);
+    }
+    f->ops->weight_free(f->backend, weight);
+    free(whole);
+}
+
+static void callers_on_one_backend_do_not_mix(void **state)
+{
+    (void)state;
+    fixture f;
+    for (int dtype = FAM_DTYPE_F32; dtype <= FAM_DTYPE_BF16; dtype++) {
+        open_fixture(&f, fam_cpu_best_isa(), (fam_dtype)dtype, 2);
+        check_two_callers(&f);
+        close_fixture(&f);
+    }
+}
+
 static void wrong_weights_are_refused(void **state)
 {
     (void)state;
     fixture f;
     open_fixture(&f, FAM_CPU_PORTABLE, FAM_DTYPE_F32, 1);
-    fam_weight_source wrong[] = {{"", FAM_TYPE_F32, 0, 8, 0},
-                                 {"", FAM_TYPE_F32, 8, -1, 0},
-                                 {"", FAM_TYPE_Q4_0, 8, 33, 0},
-                                 {"", FAM_TYPE_F32, INT64_MAX / 2, INT64_MAX / 2, 0},
-                                 {"", FAM_TYPE_F32, 8, 8, 3},
-                                 {"", FAM_TYPE_F32, 8, 8, 16},
+    fam_weight_source wrong[] = {{"", FAM_TYPE_F32, 0, 8, 0},   {"", FAM_TYPE_F32, 8, -1, 0},
+                                 {"", FAM_TYPE_Q4_0, 8, 33, 0}, {"", FAM_TYPE_F32, INT64_MAX / 2, INT64_MAX / 2, 0},
+                                 {"", FAM_TYPE_F32, 8, 8, 3},   {"", FAM_TYPE_F32, 8, 8, 16},
                                  {"", FAM_TYPE_F32, 8, 8, -2}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         fam_weight *weight;
@@ -344,7 +417,7 @@ static void short_memory_is_an_error_everywhere(void **state)
     free(w);
 }
 
-/* ---- rows --------------------------------------------------------------------------------------------------------- */
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
 
 static const int64_t widths[] = {1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 576, 1537};
 static const int64_t row_counts[] = {1, 2, 3, 100};
@@ -388,7 +461,8 @@ static void check_silu_multiply(fixture *f)
 {
     for (int k = 0; k < WIDTHS * ROW_COUNTS; k++) {
         int64_t width = widths[k % WIDTHS], n = row_counts[k / WIDTHS];
-        float *gate = random_floats(f, n * width), *up = random_floats(f, n * width), *out = random_floats(f, n * width);
+        float *gate = random_floats(f, n * width), *up = random_floats(f, n * width),
+              *out = random_floats(f, n * width);
         for (int64_t i = 0; i < n * width; i++)
             gate[i] *= 3;
         f->ops->silu_multiply(f->exec, out, gate, up, n, width);
@@ -410,8 +484,8 @@ static void silu_multiply_is_right(void **state)
 
 static void check_silu_extremes(fixture *f)
 {
-    static const float values[] = {0.0f, -0.0f, 1e-30f, -1e-30f, 80.0f, -80.0f, -87.0f, -88.5f, -100.0f, -1e4f,
-                                   1e4f, 1e30f, -1e30f, 88.5f, 0.5f, -0.5f};
+    static const float values[] = {0.0f,    -0.0f, 1e-30f, -1e-30f, 80.0f,  -80.0f, -87.0f, -88.5f,
+                                   -100.0f, -1e4f, 1e4f,   1e30f,   -1e30f, 88.5f,  0.5f,   -0.5f};
     float gate[16], up[16], out[16];
     for (int i = 0; i < 16; i++) {
         gate[i] = values[i];
@@ -476,6 +550,33 @@ static void rope_is_right(void **state)
 {
     (void)state;
     for_each_setting(check_rope);
+}
+
+/* Any bits: ties, denormals, infinities, NaN. Exactly what fam_to_bf16 does, at every level. */
+static void check_conversion(fixture *f)
+{
+    enum { COUNT = 1 << 16 };
+    float *x = malloc(COUNT * sizeof *x);
+    uint16_t *out = malloc(COUNT * sizeof(float));
+    for (int i = 0; i < COUNT; i++) {
+        uint32_t bits = (uint32_t)fam_random_next(&f->random);
+        x[i] = fam_float_from_bits(i % 4 == 0 ? (bits & 0xffff0000) | 0x8000 : i % 4 == 1 ? bits & 0x807fffff : bits);
+    }
+    f->ops->rope(f->exec, out, (fam_head_layout){64, 64}, x, NULL, NULL, COUNT / 64, 1, 64);
+    for (int i = 0; i < COUNT; i++) {
+        if (f->dtype == FAM_DTYPE_F32)
+            assert_memory_equal((float *)(void *)out + i, &x[i], sizeof *x);
+        else
+            assert_int_equal(out[i], fam_to_bf16(x[i]));
+    }
+    free(x);
+    free(out);
+}
+
+static void conversion_is_exact(void **state)
+{
+    (void)state;
+    for_each_setting(check_conversion);
 }
 
 static void check_rescale(fixture *f)
@@ -623,12 +724,14 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(products_are_right_for_all_types_and_shapes),
     cmocka_unit_test(groups_of_products_are_right),
     cmocka_unit_test(unprepared_products_are_a_failure),
+    cmocka_unit_test(callers_on_one_backend_do_not_mix),
     cmocka_unit_test(wrong_weights_are_refused),
     cmocka_unit_test(short_memory_is_an_error_everywhere),
     cmocka_unit_test(rms_norm_is_right),
     cmocka_unit_test(silu_multiply_is_right),
     cmocka_unit_test(silu_holds_at_the_extremes),
     cmocka_unit_test(rope_is_right),
+    cmocka_unit_test(conversion_is_exact),
     cmocka_unit_test(rescaling_is_right),
     cmocka_unit_test(cross_entropy_is_right),
     cmocka_unit_test(embedding_is_exact),

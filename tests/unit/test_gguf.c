@@ -36,8 +36,7 @@ static fam_gguf *open_small(fam_memory *memory, gguf_bytes *file)
     return gguf;
 }
 
-/* ---- right files --------------------------------------------------------------------------------------------------
- */
+/* ---- right files ------------------------------------------------------------------------------------------------- */
 
 static void keys_of_every_type_are_read(void **state)
 {
@@ -297,8 +296,7 @@ static void padding_after_the_last_tensor_may_be_missing(void **state)
     gguf_bytes_free(&file);
 }
 
-/* ---- paths and real files -----------------------------------------------------------------------------------------
- */
+/* ---- paths and real files ---------------------------------------------------------------------------------------- */
 
 static void only_regular_files_are_opened(void **state) /* G34 */
 {

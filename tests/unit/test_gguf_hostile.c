@@ -41,8 +41,7 @@ static void accept(gguf_writer *writer)
     gguf_bytes_free(&file);
 }
 
-/* ---- the header ---------------------------------------------------------------------------------------------------
- */
+/* ---- the header -------------------------------------------------------------------------------------------------- */
 
 static void short_files_are_refused(void **state) /* G1 */
 {
@@ -116,8 +115,7 @@ static void counts_that_the_file_cannot_hold_are_refused_before_any_allocation(v
     }
 }
 
-/* ---- metadata -----------------------------------------------------------------------------------------------------
- */
+/* ---- metadata ---------------------------------------------------------------------------------------------------- */
 
 static void bad_key_names_are_refused(void **state) /* G6, G7 */
 {
@@ -322,8 +320,7 @@ static void parts_of_a_split_model_are_refused(void **state)
     refuse(&w, FAM_STATUS_BAD_FORMAT, "split.count");
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------------------------
- */
+/* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 static void bad_tensor_names_are_refused(void **state) /* G19 */
 {
@@ -475,8 +472,7 @@ static void tensors_must_lie_one_after_another(void **state) /* G25, G26 */
     }
 }
 
-/* ---- all of it ----------------------------------------------------------------------------------------------------
- */
+/* ---- all of it --------------------------------------------------------------------------------------------------- */
 
 static void every_truncation_is_refused(void **state) /* G27 */
 {
@@ -544,8 +540,7 @@ static void every_failing_allocation_is_an_error(void **state)
     gguf_bytes_free(&file);
 }
 
-/* ---- limits and time ----------------------------------------------------------------------------------------------
- */
+/* ---- limits and time --------------------------------------------------------------------------------------------- */
 
 static double processor_seconds(void)
 {

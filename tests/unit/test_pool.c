@@ -184,12 +184,9 @@ static void wrong_counts_and_short_memory_are_errors(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(every_item_is_done_once),
-    cmocka_unit_test(many_short_runs_and_runs_after_sleep),
-    cmocka_unit_test(caller_waits_for_a_slow_worker),
-    cmocka_unit_test(two_callers_take_turns),
-    cmocka_unit_test(create_and_free_in_a_loop),
-    cmocka_unit_test(wrong_counts_and_short_memory_are_errors),
+    cmocka_unit_test(every_item_is_done_once),        cmocka_unit_test(many_short_runs_and_runs_after_sleep),
+    cmocka_unit_test(caller_waits_for_a_slow_worker), cmocka_unit_test(two_callers_take_turns),
+    cmocka_unit_test(create_and_free_in_a_loop),      cmocka_unit_test(wrong_counts_and_short_memory_are_errors),
 };
 
 SUITE_MAIN(tests)

@@ -125,6 +125,37 @@ static void only_plain_files_are_replaced(void **state)
     fixture_close(&f);
 }
 
+static int mode_of(const char *path)
+{
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return (int)(st.st_mode & 07777);
+}
+
+/* A session holds what was read: nobody else can open a new file, whatever the umask allows. Whoever opened an old one to
+ * others, or closed it, is not overruled; not even by a save that fails. */
+static void new_files_are_private_and_old_ones_keep_their_mode(void **state)
+{
+    (void)state;
+    static const mode_t masks[] = {0, 022, 077}, modes[] = {0640, 0644, 0660, 0600, 0400};
+    fixture f;
+    fixture_open(&f);
+    for (size_t m = 0; m < sizeof masks / sizeof *masks; m++) {
+        umask(masks[m]);
+        run_ok(fam_session_save(f.a, f.path, error));
+        assert_int_equal(mode_of(f.path), 0600);
+        for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+            assert_int_equal(chmod(f.path, modes[i]), 0);
+            run_ok(fam_session_save(f.b, f.path, error));
+            assert_int_equal(mode_of(f.path), modes[i]);
+            assert_int_equal(which(&f), 'b');
+        }
+        unlink(f.path);
+    }
+    assert_int_equal(files_in(f.directory.path), 0);
+    fixture_close(&f);
+}
+
 /* The file size limit fails a write at any byte: the first part of it is short, the next an error (EFBIG). */
 static void a_write_that_fails_keeps_the_old_file(void **state)
 {
@@ -304,6 +335,7 @@ static void leftovers_of_a_killed_writer_are_stepped_over(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(only_plain_files_are_replaced),
+    cmocka_unit_test(new_files_are_private_and_old_ones_keep_their_mode),
     cmocka_unit_test(a_write_that_fails_keeps_the_old_file),
     cmocka_unit_test(a_full_disk_keeps_the_old_file),
     cmocka_unit_test(interrupted_system_calls_are_taken_up_again),

@@ -158,8 +158,7 @@ static void nothing_is_written_beyond_the_elements(void **state)
     }
 }
 
-/* ---- fixtures: safetensors with `bytes` (U8) and `values` (F32) ---------------------------------------------------
- */
+/* ---- fixtures: safetensors with `bytes` (U8) and `values` (F32) -------------------------------------------------- */
 
 static uint8_t *read_fixture(const char *path, size_t *size)
 {

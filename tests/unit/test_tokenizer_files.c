@@ -117,6 +117,19 @@ static void a_right_json_file_is_read(void **state)
     }
 }
 
+/* fam_engine_tokenizer gives NULL for a model without one. */
+static void no_tokenizer_makes_no_encoder(void **state)
+{
+    (void)state;
+    fam_encoder *encoder = (fam_encoder *)&memory;
+    fam_decoder *decoder = (fam_decoder *)&memory;
+    assert_int_equal(fam_encoder_create(&encoder, NULL, false, &error), FAM_STATUS_INVALID_ARGUMENT);
+    assert_string_equal(error.message, "tokenizer: found none, need one");
+    assert_null(encoder);
+    assert_int_equal(fam_decoder_create(&decoder, NULL, false, &error), FAM_STATUS_INVALID_ARGUMENT);
+    assert_null(decoder);
+}
+
 /* What the package does with merges: a later one of the same pair counts; a byte without a token vanishes, and its
  * neighbours may merge; an unknown token, fused or not. */
 static void merging_follows_the_package(void **state)
@@ -618,6 +631,7 @@ static void every_allocation_of_encoding_may_fail(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_right_json_file_is_read),
+    cmocka_unit_test(no_tokenizer_makes_no_encoder),
     cmocka_unit_test(merging_follows_the_package),
     cmocka_unit_test(wrong_json_files_are_refused),
     cmocka_unit_test(wrong_configurations_are_refused),

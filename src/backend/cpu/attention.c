@@ -32,5 +32,8 @@ static const fam_cpu_attention_kernel *best_bf16(fam_cpu_isa isa)
 
 void fam_cpu_select_attention(fam_cpu_kernels *out, fam_cpu_isa isa, fam_dtype dtype)
 {
+    out->attention_backward = isa >= FAM_CPU_AVX512 ? fam_cpu_attention_backward_avx512
+                              : isa >= FAM_CPU_AVX2 ? fam_cpu_attention_backward_avx2
+                                                    : fam_cpu_attention_backward_portable;
     out->attention = *(dtype == FAM_DTYPE_F32 ? best_f32(isa) : best_bf16(isa));
 }

@@ -1,6 +1,6 @@
 /*
  * backend/cpu/cpu.c: the CPU backend's table: memory, weights, executions. The operators are in matmul.c, rows.c and
- * attention_op.c.
+ * attention_op.c, what flows back through them in backward_*.c.
  */
 #include "backend/cpu/cpu.h"
 
@@ -19,7 +19,7 @@ static void free_backend(fam_backend *base)
     fam_free(backend->memory, backend);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 static fam_status alloc(fam_backend *base, void **out, size_t bytes, const char *what, fam_error *error)
 {
@@ -55,7 +55,7 @@ static void copy_memory(fam_backend *base, void *to, const void *from, size_t by
         memcpy(to, from, bytes);
 }
 
-/* ---- weights ------------------------------------------------------------------------------------------------------ */
+/* ---- weights ----------------------------------------------------------------------------------------------------- */
 
 static fam_status weight_create(fam_backend *base, fam_weight **out, const fam_weight_source *source, fam_error *error)
 {
@@ -84,10 +84,11 @@ static void weight_free(fam_backend *base, fam_weight *weight)
     if (!weight)
         return;
     fam_cpu_panels_free(fam_cpu_of(base), atomic_load(&weight->panels));
+    fam_cpu_panels_free(fam_cpu_of(base), atomic_load(&weight->transposed));
     fam_free(fam_cpu_of(base)->memory, weight);
 }
 
-/* ---- executions --------------------------------------------------------------------------------------------------- */
+/* ---- executions -------------------------------------------------------------------------------------------------- */
 
 static void exec_free(fam_exec *base)
 {
@@ -98,6 +99,7 @@ static void exec_free(fam_exec *base)
     fam_free(exec->memory, exec->partial);
     fam_free(exec->memory, exec->prepared);
     fam_free(exec->memory, exec->widened);
+    fam_cpu_backward_free(exec->memory, exec->backward);
     fam_free(exec->memory, exec);
 }
 
@@ -148,7 +150,7 @@ static fam_status finish(fam_exec *base, fam_error *error)
     return status;
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 static const fam_backend_ops cpu_ops = {
     .name = "cpu",
@@ -175,6 +177,18 @@ static const fam_backend_ops cpu_ops = {
     .row_rms = fam_cpu_row_rms,
     .rescale_rows = fam_cpu_rescale_rows,
     .cross_entropy = fam_cpu_cross_entropy,
+    .zero = fam_cpu_zero,
+    .add = fam_cpu_add,
+    .embed_backward = fam_cpu_embed_backward,
+    .rms_norm_backward = fam_cpu_rms_norm_backward,
+    .matmul_backward = fam_cpu_matmul_backward,
+    .prepare_backward = fam_cpu_prepare_backward,
+    .rope_backward = fam_cpu_rope_backward,
+    .attention_backward = fam_cpu_attention_backward,
+    .silu_multiply_backward = fam_cpu_silu_multiply_backward,
+    .row_rms_backward = fam_cpu_row_rms_backward,
+    .rescale_rows_backward = fam_cpu_rescale_rows_backward,
+    .cross_entropy_backward = fam_cpu_cross_entropy_backward,
 };
 
 fam_status fam_cpu_backend_create(fam_backend **out, fam_memory *memory, const fam_cpu_options *options,
@@ -184,8 +198,8 @@ fam_status fam_cpu_backend_create(fam_backend **out, fam_memory *memory, const f
     fam_cpu_backend *backend = NULL;
     fam_cpu_isa best = fam_cpu_best_isa();
     *out = NULL;
-    FAM_FAIL_IF((unsigned)options->isa > (unsigned)best, FAM_STATUS_UNSUPPORTED,
-                "processor: found %s, need %s", fam_cpu_isa_name(best), fam_cpu_isa_name(options->isa));
+    FAM_FAIL_IF((unsigned)options->isa > (unsigned)best, FAM_STATUS_UNSUPPORTED, "processor: found %s, need %s",
+                fam_cpu_isa_name(best), fam_cpu_isa_name(options->isa));
     FAM_TRY_ALLOC(backend, fam_alloc_zeroed(memory, sizeof *backend), "backend");
     backend->base.ops = &cpu_ops;
     backend->base.dtype = options->dtype;

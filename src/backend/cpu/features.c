@@ -13,9 +13,9 @@
 enum {
     ARCH_REQ_XCOMP_PERM = 0x1023,
     XFEATURE_XTILEDATA = 18,
-    XCR0_AVX = 0x6,        /* SSE and AVX state */
-    XCR0_AVX512 = 0xe6,    /* and opmask, upper halves, upper registers */
-    XCR0_AMX = 0x60000     /* tile configuration and data */
+    XCR0_AVX = 0x6,     /* SSE and AVX state */
+    XCR0_AVX512 = 0xe6, /* and opmask, upper halves, upper registers */
+    XCR0_AMX = 0x60000  /* tile configuration and data */
 };
 
 typedef struct cpuid_words {
@@ -61,8 +61,7 @@ fam_cpu_isa fam_cpu_best_isa(void)
     if (!bit(more.a, 5)) /* AVX512_BF16 */
         return FAM_CPU_AVX512VNNI;
     bool amx = bit(extended.d, 22) /* BF16 */ && bit(extended.d, 24) /* TILE */ && bit(extended.d, 25) /* INT8 */;
-    if (!amx || (state & XCR0_AMX) != XCR0_AMX ||
-        syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) != 0)
+    if (!amx || (state & XCR0_AMX) != XCR0_AMX || syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) != 0)
         return FAM_CPU_AVX512BF16;
     return FAM_CPU_AMX;
 }

@@ -134,7 +134,7 @@ void fam_cpu_gemm_free(fam_cpu_gemm *gemm)
     fam_free(gemm->memory, gemm);
 }
 
-/* ---- tiles -------------------------------------------------------------------------------------------------------- */
+/* ---- tiles ------------------------------------------------------------------------------------------------------- */
 
 static int class_of(int64_t rows)
 {
@@ -167,7 +167,7 @@ int64_t fam_gemm_tile(int64_t n, int64_t index, int64_t *rows)
     return row;
 }
 
-/* ---- plans -------------------------------------------------------------------------------------------------------- */
+/* ---- plans ------------------------------------------------------------------------------------------------------- */
 
 static dnnl_data_type_t activation_type(const fam_cpu_gemm *gemm)
 {
@@ -291,6 +291,28 @@ void fam_gemm_pack(const fam_gemm_plan *plan, void *panel, int64_t column, const
     }
 }
 
+void fam_gemm_pack_row(const fam_gemm_plan *plan, void *panel, int64_t row, const float *values)
+{
+    const int32_t *at = plan->offset_n;
+    if (plan->bf16) {
+        uint16_t *to = (uint16_t *)panel + plan->offset_k[row];
+        for (int64_t n = 0; n < plan->n; n++)
+            to[at[n]] = fam_to_bf16(values[n]);
+    } else {
+        float *to = (float *)panel + plan->offset_k[row];
+        for (int64_t n = 0; n < plan->n; n++)
+            to[at[n]] = values[n];
+    }
+}
+
+void fam_gemm_pack_row_bits(const fam_gemm_plan *plan, void *panel, int64_t row, const uint16_t *bits)
+{
+    const int32_t *at = plan->offset_n;
+    uint16_t *to = (uint16_t *)panel + plan->offset_k[row];
+    for (int64_t n = 0; n < plan->n; n++)
+        to[at[n]] = bits[n];
+}
+
 fam_status fam_gemm_handle_create(fam_cpu_gemm *gemm, void **out, const fam_gemm_plan *plan, void *panel,
                                   fam_error *error)
 {
@@ -304,13 +326,20 @@ fam_status fam_gemm_handle_create(fam_cpu_gemm *gemm, void **out, const fam_gemm
     return FAM_OK;
 }
 
+void fam_gemm_handle_move(void *handle, void *panel)
+{
+    int width = narrow();
+    dnnl_memory_set_data_handle(handle, panel);
+    omp_set_num_threads(width);
+}
+
 void fam_gemm_handle_free(void *handle)
 {
     if (handle)
         dnnl_memory_destroy(handle);
 }
 
-/* ---- compiled tiles ----------------------------------------------------------------------------------------------- */
+/* ---- compiled tiles ---------------------------------------------------------------------------------------------- */
 
 static fam_status memory_objects(fam_cpu_gemm *gemm, tile_code *code, dnnl_primitive_desc_t description,
                                  fam_error *error)
@@ -390,8 +419,8 @@ bool fam_gemm_run(fam_cpu_gemm *gemm, const fam_gemm_plan *plan, void *handle, c
                   void *scratch, int thread)
 {
     tile_code *code = atomic_load_explicit(&plan->tiles[class_of(rows)], memory_order_acquire);
-    uint8_t *work = code->own_work ? code->own_work + (size_t)thread * code->work_bytes
-                                   : (uint8_t *)scratch + TILE_BYTES;
+    uint8_t *work =
+        code->own_work ? code->own_work + (size_t)thread * code->work_bytes : (uint8_t *)scratch + TILE_BYTES;
     dnnl_memory_set_data_handle(code->in[thread], (void *)in);
     dnnl_memory_set_data_handle(code->out[thread], scratch);
     dnnl_memory_set_data_handle(code->work[thread], work);

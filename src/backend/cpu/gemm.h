@@ -1,9 +1,9 @@
 /*
  * backend/cpu/gemm.h: products of many rows by oneDNN, a tile of rows and a panel of columns at a time.
  *
- * oneDNN is called by one thread for one tile; which thread takes which tile is matmul.c's affair. It writes dense tiles
- * only (its fast kernels refuse a stride in the result), so a tile goes to the thread's scratch and from there to its
- * place.
+ * oneDNN is called by one thread for one tile; which thread takes which tile is matmul.c's affair. It writes dense
+ * tiles only (its fast kernels refuse a stride in the result), so a tile goes to the thread's scratch and from there to
+ * its place.
  */
 #ifndef FAM_BACKEND_CPU_GEMM_H
 #define FAM_BACKEND_CPU_GEMM_H
@@ -19,14 +19,15 @@ enum {
 typedef struct fam_gemm_plan fam_gemm_plan;
 
 struct fam_cpu_panels {
-    int64_t count, width;           /* panels, columns of the result in each but perhaps the last */
+    int64_t count, width;             /* panels, columns of the result in each but perhaps the last */
     const fam_gemm_plan *plan, *last; /* of all panels but the last; of the last */
-    uint8_t *data;                  /* [count] panels of panel_bytes */
+    uint8_t *data;                    /* [count] panels of panel_bytes */
     size_t panel_bytes;
-    void **handles;                 /* [count] oneDNN's view of each panel */
+    void **handles; /* [count] oneDNN's view of each panel */
 };
 
-/* Threads: the most that call fam_gemm_run, numbered from 0. `bf16`: panels and activations are bfloat16, else float32. */
+/* Threads: the most that call fam_gemm_run, numbered from 0. `bf16`: panels and activations are bfloat16, else float32.
+ */
 fam_status fam_cpu_gemm_create(fam_cpu_gemm **out, fam_memory *memory, int threads, bool bf16, fam_error *error);
 void fam_cpu_gemm_free(fam_cpu_gemm *gemm);
 bool fam_cpu_gemm_is_bf16(const fam_cpu_gemm *gemm);
@@ -40,9 +41,17 @@ bool fam_gemm_plan_has(const fam_gemm_plan *plan, int64_t n); /* whether that ha
 size_t fam_gemm_panel_bytes(const fam_gemm_plan *plan);
 /* Puts one column of the panel (a row of W, K float32) in its place, rounding if the panel is bfloat16. */
 void fam_gemm_pack(const fam_gemm_plan *plan, void *panel, int64_t column, const float *values);
+/* Puts one row of the panel (N values of one k) in its place; `bits`: bfloat16 already, for a panel that is. */
+void fam_gemm_pack_row(const fam_gemm_plan *plan, void *panel, int64_t row, const float *values);
+void fam_gemm_pack_row_bits(const fam_gemm_plan *plan, void *panel, int64_t row, const uint16_t *bits);
 fam_status fam_gemm_handle_create(fam_cpu_gemm *gemm, void **out, const fam_gemm_plan *plan, void *panel,
                                   fam_error *error);
+void fam_gemm_handle_move(void *handle, void *panel);
 void fam_gemm_handle_free(void *handle);
+
+/* panels.c: how a matrix of K by N is cut into panels (width, count, plans, bytes of a panel). Not thread-safe (backend
+ * lock). */
+fam_status fam_cpu_panels_cut(fam_cpu_gemm *gemm, fam_cpu_panels *panels, int64_t k, int64_t n, fam_error *error);
 
 /* n rows as tiles: how many, and which rows tile `index` has. */
 int64_t fam_gemm_tiles(int64_t n);

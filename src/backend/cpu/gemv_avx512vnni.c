@@ -1,6 +1,6 @@
 /*
- * backend/cpu/gemv_avx512vnni.c: one-row products of Q8_0 weights in whole numbers (vpdpbusd), for bfloat16 activations,
- * which become two planes of int8 (gemv_whole.h), R = 128.
+ * backend/cpu/gemv_avx512vnni.c: one-row products of Q8_0 weights in whole numbers (vpdpbusd), for bfloat16
+ * activations, which become two planes of int8 (gemv_whole.h), R = 128.
  *
  * Prepared layout, a group of two blocks after the other (block b in half b of each vector): hi[64], lo[64], start[16],
  * scale[16]: s. A missing second block is zero, and so is its scale.

@@ -1,9 +1,9 @@
 /*
- * backend/cpu/gemv_vector.h: one-row products with activations in float32: the bodies, included once by each instruction
- * set's file, which defines before:
- *   vec, LANES (8 or 16); set(x), add_v, mul_v, fma_v(a, b, c) = ab + c; load(p), sum_v(v), sum4_v(out, v): the sums of
- *   four vectors; load_TYPE(p) and load_part_TYPE(p, n) for F32, BF16, F16 weights, n < LANES; signed_bytes(p): LANES
- *   int8 to float32; nibbles(v, p): 16 bytes to 32 float32 in 0..15, in the order of the elements.
+ * backend/cpu/gemv_vector.h: one-row products with activations in float32: the bodies, included once by each
+ * instruction set's file, which defines before: vec, LANES (8 or 16); set(x), add_v, mul_v, fma_v(a, b, c) = ab + c;
+ * load(p), sum_v(v), sum4_v(out, v): the sums of four vectors; load_TYPE(p) and load_part_TYPE(p, n) for F32, BF16, F16
+ * weights, n < LANES; signed_bytes(p): LANES int8 to float32; nibbles(v, p): 16 bytes to 32 float32 in 0..15, in the
+ * order of the elements.
  *
  * Four rows at a time share the loads of x.
  */
@@ -38,8 +38,8 @@ enum { BLOCK = 32, PARTS = BLOCK / LANES };
         if (i < columns) {                                                                                             \
             vec a = load_part_F32((const uint8_t *)(x + i), columns - i);                                              \
             for (int r = 0; r < rows; r++)                                                                             \
-                sum[r][1] = fma_v(load_part_##name(w + r * row_bytes + i * (element_bytes), columns - i), a,           \
-                                  sum[r][1]);                                                                          \
+                sum[r][1] =                                                                                            \
+                    fma_v(load_part_##name(w + r * row_bytes + i * (element_bytes), columns - i), a, sum[r][1]);       \
         }                                                                                                              \
         put_sums(out, sum, rows);                                                                                      \
     }

@@ -23,8 +23,8 @@ typedef struct whole_block {
 static inline whole_block quantize(const uint16_t *x, float largest_whole)
 {
     __m512 a = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)x)), 16));
-    __m512 b = _mm512_castsi512_ps(
-        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(x + 16))), 16));
+    __m512 b =
+        _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(x + 16))), 16));
     __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
     /* as bits, so that a NaN counts as larger than all */
     unsigned bits = _mm512_reduce_max_epu32(_mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(a), magnitude),

@@ -18,6 +18,8 @@
 typedef struct fam_cpu_gemm fam_cpu_gemm;     /* oneDNN and its compiled products (gemm.h) */
 typedef struct fam_cpu_panels fam_cpu_panels; /* one weight packed for products of many rows (panels.c) */
 
+typedef struct fam_cpu_backward fam_cpu_backward; /* what products backward need of memory (backward_matmul.c) */
+
 typedef struct fam_cpu_backend {
     fam_backend base;
     fam_memory *memory;
@@ -31,6 +33,7 @@ struct fam_weight {
     fam_weight_source source;
     size_t row_bytes;
     _Atomic(fam_cpu_panels *) panels; /* NULL until a product of many rows is prepared */
+    _Atomic(fam_cpu_panels *) transposed; /* the same of W^T: NULL until a product backward is prepared */
 };
 
 /* Bytes of fam_cpu_exec.partial: partial results of attention when one query's keys are split among threads. */
@@ -55,6 +58,7 @@ typedef struct fam_cpu_exec {
     size_t prepared_bytes; /* of one slot */
     float *widened;        /* bf16 activations as float32, where products of many rows are made in float32 */
     size_t widened_bytes;
+    fam_cpu_backward *backward; /* NULL until a product backward is prepared */
 } fam_cpu_exec;
 
 static inline fam_cpu_backend *fam_cpu_of(fam_backend *backend)
@@ -72,8 +76,10 @@ static inline void *fam_cpu_scratch(const fam_cpu_exec *exec, int thread)
     return exec->scratch + (size_t)thread * FAM_ATTENTION_SCRATCH_MAX;
 }
 
-/* panels.c: packs the weight if it is not yet; the lock is held. */
-fam_status fam_cpu_panels_make(fam_cpu_backend *backend, fam_weight *weight, fam_error *error);
+/* panels.c: packs the weight (or its transpose) if it is not yet; the lock is held. */
+fam_status fam_cpu_panels_make(fam_cpu_backend *backend, fam_weight *weight, bool transposed, fam_error *error);
+/* Which row of the file is row `row` of the weight. */
+int64_t fam_cpu_file_row(const fam_weight_source *source, int64_t row);
 void fam_cpu_panels_free(fam_cpu_backend *backend, fam_cpu_panels *panels);
 
 /* matmul.c */
@@ -81,6 +87,8 @@ fam_status fam_cpu_prepare(fam_exec *exec, const fam_weight *weight, int64_t n, 
 void fam_cpu_matmul(fam_exec *exec, const fam_matmul_job *jobs, int count, int64_t n);
 
 /* rows.c */
+/* Runs `body` over n rows of `width` elements: in the caller if they make one item. */
+void fam_cpu_for_rows(fam_exec *exec, fam_pool_body *body, void *context, int64_t n, int64_t width);
 void fam_cpu_embed(fam_exec *exec, float *out, const fam_weight *table, const int32_t *tokens, int64_t n);
 void fam_cpu_rms_norm(fam_exec *exec, void *out, const float *x, const float *gain, double eps, int64_t n,
                       int64_t width);
@@ -91,10 +99,38 @@ void fam_cpu_rope(fam_exec *exec, void *out, fam_head_layout layout, const float
 void fam_cpu_silu_multiply(fam_exec *exec, void *out, const float *gate, const float *up, int64_t n, int64_t width);
 void fam_cpu_row_rms(fam_exec *exec, float *target, const float *x, int64_t n, int64_t width);
 void fam_cpu_rescale_rows(fam_exec *exec, float *x, const float *target, int64_t n, int64_t width);
+void fam_cpu_zero(fam_exec *exec, void *memory, size_t bytes);
+void fam_cpu_add(fam_exec *exec, float *out, const float *x, int64_t count);
 void fam_cpu_cross_entropy(fam_exec *exec, double *nll, const float *logits, const int32_t *targets, int64_t n,
                            int64_t width);
 
 /* attention_op.c */
 void fam_cpu_attention_op(fam_exec *exec, const fam_attention_job *jobs, int count, const fam_attention_shape *shape);
+
+/* backward_rows.c */
+void fam_cpu_embed_backward(fam_exec *exec, float *dtable, const float *dout, const int32_t *tokens, int64_t n,
+                            int64_t width);
+void fam_cpu_rms_norm_backward(fam_exec *exec, float *dx, float *dgain, const float *dout, const float *x,
+                               const float *gain, double eps, int64_t n, int64_t width);
+void fam_cpu_rope_backward(fam_exec *exec, float *dx, const float *dout, fam_head_layout layout, const float *cosines,
+                           const float *sines, int64_t n, int64_t heads, int64_t head_dim);
+void fam_cpu_silu_multiply_backward(fam_exec *exec, float *dgate, float *dup, const float *dout, const float *gate,
+                                    const float *up, int64_t n, int64_t width);
+void fam_cpu_row_rms_backward(fam_exec *exec, float *dx, const float *dtarget, const float *x, int64_t n,
+                              int64_t width);
+void fam_cpu_rescale_rows_backward(fam_exec *exec, float *dx, float *dtarget, const float *dout, const float *x,
+                                   const float *target, int64_t n, int64_t width);
+void fam_cpu_cross_entropy_backward(fam_exec *exec, float *dlogits, const float *logits, const int32_t *targets,
+                                    const float *scale, int64_t n, int64_t vocab);
+
+/* backward_matmul.c */
+void fam_cpu_matmul_backward(fam_exec *exec, const fam_matmul_backward_job *jobs, int count, int64_t n);
+fam_status fam_cpu_prepare_backward(fam_exec *exec, const fam_weight *weight, int64_t n, fam_error *error);
+
+void fam_cpu_backward_free(fam_memory *memory, fam_cpu_backward *backward);
+
+/* backward_attention.c */
+void fam_cpu_attention_backward(fam_exec *exec, const fam_attention_backward_job *jobs, int count,
+                                const fam_attention_shape *shape);
 
 #endif

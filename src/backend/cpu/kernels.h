@@ -45,6 +45,10 @@ typedef struct fam_cpu_attention_kernel {
                     int64_t query, int64_t key_begin, int64_t key_end, void *scratch);
 } fam_cpu_attention_kernel;
 
+/* What flows back through one job to one key/value head, the job's rows in order (FAM_ATTENTION_SCRATCH_MAX of scratch). */
+typedef void fam_cpu_attention_back(const fam_attention_backward_job *job, const fam_attention_shape *shape,
+                                    int64_t kv_head, fam_dtype dtype, void *scratch);
+
 /* ---- rows (rows_*.c): see the operators of the same names in backend.h; one row a call -------------------------------- */
 
 typedef struct fam_cpu_kernels {
@@ -52,6 +56,7 @@ typedef struct fam_cpu_kernels {
     fam_dtype dtype;
     fam_cpu_gemv_kernel gemv[FAM_TYPE_COUNT];
     fam_cpu_attention_kernel attention;
+    fam_cpu_attention_back *attention_backward;
     void (*rms_norm)(void *out, const float *x, const float *gain, double eps, int64_t width);
     void (*silu_multiply)(void *out, const float *gate, const float *up, int64_t width);
     /* One head of one row: out [D] activations. cos NULL: conversion only. */

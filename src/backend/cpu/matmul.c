@@ -15,7 +15,7 @@ enum {
     GROUP_MAX = FAM_MATMUL_JOBS_MAX
 };
 
-/* ---- where results go --------------------------------------------------------------------------------------------- */
+/* ---- where results go -------------------------------------------------------------------------------------------- */
 
 /* Row `row` of the file is this row of the weight. */
 static int64_t weight_row(const fam_weight_source *source, int64_t row)
@@ -48,7 +48,7 @@ static void put_permuted(const fam_cpu_kernels *kernels, const fam_matmul_job *j
         put(kernels, job, row, weight_row(&job->weight->source, file_row + i), 1, &values[i]);
 }
 
-/* ---- few rows ----------------------------------------------------------------------------------------------------- */
+/* ---- few rows ---------------------------------------------------------------------------------------------------- */
 
 typedef struct gemv_group {
     const fam_cpu_exec *exec;
@@ -151,7 +151,7 @@ static void gemv_jobs(fam_cpu_exec *exec, const fam_matmul_job *jobs, int count,
         gemv_flush(&group);
 }
 
-/* ---- many rows ---------------------------------------------------------------------------------------------------- */
+/* ---- many rows --------------------------------------------------------------------------------------------------- */
 
 typedef struct gemm_group {
     const fam_cpu_exec *exec;
@@ -240,7 +240,7 @@ static int group_size(const fam_cpu_exec *exec, const fam_matmul_job *jobs, int 
     return size;
 }
 
-/* ---- the operator ------------------------------------------------------------------------------------------------- */
+/* ---- the operator ------------------------------------------------------------------------------------------------ */
 
 static bool by_rows(const fam_cpu_backend *backend, int64_t n)
 {
@@ -320,8 +320,8 @@ fam_status fam_cpu_prepare(fam_exec *base, const fam_weight *weight, int64_t n, 
     const fam_weight_source *source = &weight->source;
     bool locked = false;
     void *buffer = exec->prepared;
-    FAM_TRY(reserve(exec, &buffer, &exec->prepared_bytes, exec->kernels->gemv[source->type].prepared_bytes(source->columns),
-                    FAM_CPU_PREPARED_SLOTS, error));
+    FAM_TRY(reserve(exec, &buffer, &exec->prepared_bytes,
+                    exec->kernels->gemv[source->type].prepared_bytes(source->columns), FAM_CPU_PREPARED_SLOTS, error));
     exec->prepared = buffer;
     if (by_rows(backend, n))
         goto done;
@@ -332,7 +332,7 @@ fam_status fam_cpu_prepare(fam_exec *base, const fam_weight *weight, int64_t n, 
     }
     pthread_mutex_lock(&backend->lock);
     locked = true;
-    FAM_TRY(fam_cpu_panels_make(backend, (fam_weight *)weight, error)); /* the panels are a cache inside the weight */
+    FAM_TRY(fam_cpu_panels_make(backend, (fam_weight *)weight, false, error)); /* the panels are a cache inside the weight */
     const fam_cpu_panels *panels = atomic_load(&weight->panels);
     FAM_TRY(fam_gemm_plan_compile(backend->gemm, panels->plan, n, error));
     FAM_TRY(fam_gemm_plan_compile(backend->gemm, panels->last, n, error));

@@ -12,8 +12,7 @@ static int64_t panel_width(int64_t rows)
     return width < rows ? width : rows;
 }
 
-/* Which row of the file is row `row` of the weight. */
-static int64_t file_row(const fam_weight_source *source, int64_t row)
+int64_t fam_cpu_file_row(const fam_weight_source *source, int64_t row)
 {
     int64_t d = source->permuted_head_dim;
     if (d == 0)
@@ -25,6 +24,7 @@ static int64_t file_row(const fam_weight_source *source, int64_t row)
 typedef struct packing {
     const fam_weight *weight;
     fam_cpu_panels *panels;
+    bool transposed;
     float *rows; /* [threads][columns] */
 } packing;
 
@@ -36,37 +36,45 @@ static void pack_rows(void *context, int64_t begin, int64_t end, int thread)
     float *values = p->rows + (size_t)thread * (size_t)source->columns;
     for (int64_t row = begin; row < end; row++) {
         int64_t panel = row / panels->width;
-        const uint8_t *data = (const uint8_t *)source->data + (size_t)file_row(source, row) * p->weight->row_bytes;
+        const uint8_t *data = (const uint8_t *)source->data + (size_t)fam_cpu_file_row(source, row) * p->weight->row_bytes;
         fam_type_dequantize(values, data, source->type, source->columns);
+        if (p->transposed) {
+            for (panel = 0; panel < panels->count; panel++)
+                fam_gemm_pack_row(panel == panels->count - 1 ? panels->last : panels->plan,
+                                  panels->data + (size_t)panel * panels->panel_bytes, row, values + panel * panels->width);
+            continue;
+        }
         fam_gemm_pack(panel == panels->count - 1 ? panels->last : panels->plan,
                       panels->data + (size_t)panel * panels->panel_bytes, row - panel * panels->width, values);
     }
 }
 
-static fam_status make_plans(fam_cpu_gemm *gemm, fam_cpu_panels *panels, const fam_weight_source *source,
-                             fam_error *error)
+fam_status fam_cpu_panels_cut(fam_cpu_gemm *gemm, fam_cpu_panels *panels, int64_t k, int64_t n, fam_error *error)
 {
     fam_status status = FAM_OK;
-    panels->width = panel_width(source->rows);
-    panels->count = (source->rows + panels->width - 1) / panels->width;
-    int64_t last = source->rows - (panels->count - 1) * panels->width;
-    FAM_TRY(fam_gemm_plan_get(gemm, &panels->plan, source->columns, panels->width, error));
-    FAM_TRY(fam_gemm_plan_get(gemm, &panels->last, source->columns, last, error));
+    panels->width = panel_width(n);
+    panels->count = (n + panels->width - 1) / panels->width;
+    int64_t last = n - (panels->count - 1) * panels->width;
+    FAM_TRY(fam_gemm_plan_get(gemm, &panels->plan, k, panels->width, error));
+    FAM_TRY(fam_gemm_plan_get(gemm, &panels->last, k, last, error));
     panels->panel_bytes = (fam_gemm_panel_bytes(panels->plan) + 63) / 64 * 64;
 done:
     return status;
 }
 
-fam_status fam_cpu_panels_make(fam_cpu_backend *backend, fam_weight *weight, fam_error *error)
+fam_status fam_cpu_panels_make(fam_cpu_backend *backend, fam_weight *weight, bool transposed, fam_error *error)
 {
     fam_status status = FAM_OK;
     fam_cpu_panels *panels = NULL;
-    packing p = {.weight = weight};
-    size_t columns = (size_t)weight->source.columns;
-    if (atomic_load(&weight->panels))
+    packing p = {.weight = weight, .transposed = transposed};
+    const fam_weight_source *source = &weight->source;
+    _Atomic(fam_cpu_panels *) *place = transposed ? &weight->transposed : &weight->panels;
+    size_t columns = (size_t)source->columns;
+    if (atomic_load(place))
         return FAM_OK;
     FAM_TRY_ALLOC(panels, fam_alloc_zeroed(backend->memory, sizeof *panels), "packed weights");
-    FAM_TRY(make_plans(backend->gemm, panels, &weight->source, error));
+    FAM_TRY(fam_cpu_panels_cut(backend->gemm, panels, transposed ? source->rows : source->columns,
+                               transposed ? source->columns : source->rows, error));
     FAM_TRY_ALLOC(panels->data, fam_alloc_array(backend->memory, (size_t)panels->count, panels->panel_bytes),
                   "packed weights");
     FAM_TRY_ALLOC(panels->handles, fam_alloc_array(backend->memory, (size_t)panels->count, sizeof *panels->handles),
@@ -75,12 +83,12 @@ fam_status fam_cpu_panels_make(fam_cpu_backend *backend, fam_weight *weight, fam
                   fam_alloc_array(backend->memory, (size_t)fam_pool_threads(backend->pool), columns * sizeof(float)),
                   "packed weights");
     p.panels = panels;
-    fam_pool_run(backend->pool, pack_rows, &p, weight->source.rows, 16);
+    fam_pool_run(backend->pool, pack_rows, &p, source->rows, 16);
     for (int64_t i = 0; i < panels->count; i++)
         FAM_TRY(fam_gemm_handle_create(backend->gemm, &panels->handles[i],
                                        i == panels->count - 1 ? panels->last : panels->plan,
                                        panels->data + (size_t)i * panels->panel_bytes, error));
-    atomic_store(&weight->panels, panels);
+    atomic_store(place, panels);
     panels = NULL;
 done:
     fam_free(backend->memory, p.rows);

@@ -3,6 +3,7 @@
  * cost more than it.
  */
 #include <math.h>
+#include <string.h>
 
 #include "backend/cpu/internal.h"
 
@@ -15,8 +16,7 @@ static int64_t grain(int64_t width)
     return rows < 1 ? 1 : rows;
 }
 
-/* Runs `body` over n rows: in the caller if they make one item. */
-static void for_rows(fam_exec *exec, fam_pool_body *body, void *context, int64_t n, int64_t width)
+void fam_cpu_for_rows(fam_exec *exec, fam_pool_body *body, void *context, int64_t n, int64_t width)
 {
     int64_t g = grain(width);
     if (n <= g)
@@ -50,7 +50,7 @@ void fam_cpu_rms_norm(fam_exec *exec, void *out, const float *x, const float *ga
                       int64_t width)
 {
     row_arguments a = {fam_cpu_exec_of(exec)->kernels, out, x, gain, width, eps};
-    for_rows(exec, rms_norm_rows, &a, n, width);
+    fam_cpu_for_rows(exec, rms_norm_rows, &a, n, width);
 }
 
 static void silu_multiply_rows(void *context, int64_t begin, int64_t end, int thread)
@@ -64,7 +64,7 @@ static void silu_multiply_rows(void *context, int64_t begin, int64_t end, int th
 void fam_cpu_silu_multiply(fam_exec *exec, void *out, const float *gate, const float *up, int64_t n, int64_t width)
 {
     row_arguments a = {fam_cpu_exec_of(exec)->kernels, out, gate, up, width, 0};
-    for_rows(exec, silu_multiply_rows, &a, n, width);
+    fam_cpu_for_rows(exec, silu_multiply_rows, &a, n, width);
 }
 
 static double root_mean_square(const fam_cpu_kernels *kernels, const float *x, int64_t width)
@@ -83,7 +83,7 @@ static void row_rms_rows(void *context, int64_t begin, int64_t end, int thread)
 void fam_cpu_row_rms(fam_exec *exec, float *target, const float *x, int64_t n, int64_t width)
 {
     row_arguments a = {fam_cpu_exec_of(exec)->kernels, target, x, NULL, width, 0};
-    for_rows(exec, row_rms_rows, &a, n, width);
+    fam_cpu_for_rows(exec, row_rms_rows, &a, n, width);
 }
 
 static void rescale_rows_rows(void *context, int64_t begin, int64_t end, int thread)
@@ -100,7 +100,28 @@ static void rescale_rows_rows(void *context, int64_t begin, int64_t end, int thr
 void fam_cpu_rescale_rows(fam_exec *exec, float *x, const float *target, int64_t n, int64_t width)
 {
     row_arguments a = {fam_cpu_exec_of(exec)->kernels, x, NULL, target, width, 0};
-    for_rows(exec, rescale_rows_rows, &a, n, width);
+    fam_cpu_for_rows(exec, rescale_rows_rows, &a, n, width);
+}
+
+/* ---- sums --------------------------------------------------------------------------------------------------------- */
+
+void fam_cpu_zero(fam_exec *exec, void *memory, size_t bytes)
+{
+    (void)exec;
+    memset(memory, 0, bytes);
+}
+
+static void add_elements(void *context, int64_t begin, int64_t end, int thread)
+{
+    const row_arguments *a = context;
+    (void)thread;
+    a->kernels->add((float *)a->out + begin, a->x + begin, end - begin);
+}
+
+void fam_cpu_add(fam_exec *exec, float *out, const float *x, int64_t count)
+{
+    row_arguments a = {.kernels = fam_cpu_exec_of(exec)->kernels, .out = out, .x = x};
+    fam_cpu_for_rows(exec, add_elements, &a, count, 1);
 }
 
 /* ---- loss --------------------------------------------------------------------------------------------------------- */
@@ -127,7 +148,7 @@ void fam_cpu_cross_entropy(fam_exec *exec, double *nll, const float *logits, con
                            int64_t width)
 {
     cross_entropy_arguments a = {fam_cpu_exec_of(exec)->kernels, nll, logits, targets, width};
-    for_rows(exec, cross_entropy_rows, &a, n, width);
+    fam_cpu_for_rows(exec, cross_entropy_rows, &a, n, width);
 }
 
 /* ---- embedding ---------------------------------------------------------------------------------------------------- */
@@ -152,10 +173,10 @@ static void embed_rows(void *context, int64_t begin, int64_t end, int thread)
 void fam_cpu_embed(fam_exec *exec, float *out, const fam_weight *table, const int32_t *tokens, int64_t n)
 {
     embed_arguments a = {out, table, tokens};
-    for_rows(exec, embed_rows, &a, n, table->source.columns);
+    fam_cpu_for_rows(exec, embed_rows, &a, n, table->source.columns);
 }
 
-/* ---- rotation ----------------------------------------------------------------------------------------------------- */
+/* ---- rotation ---------------------------------------------------------------------------------------------------- */
 
 typedef struct rope_table_arguments {
     float *cosines, *sines;
@@ -181,7 +202,7 @@ void fam_cpu_rope_table(fam_exec *exec, float *cosines, float *sines, const doub
 {
     const int64_t sine_cost = 64; /* in elements of the simple operators */
     rope_table_arguments a = {cosines, sines, positions, inverse_frequency, half};
-    for_rows(exec, rope_table_rows, &a, n, half * sine_cost);
+    fam_cpu_for_rows(exec, rope_table_rows, &a, n, half * sine_cost);
 }
 
 typedef struct rope_arguments {
@@ -210,5 +231,5 @@ void fam_cpu_rope(fam_exec *exec, void *out, fam_head_layout layout, const float
                   const float *sines, int64_t n, int64_t heads, int64_t head_dim)
 {
     rope_arguments a = {fam_cpu_exec_of(exec)->kernels, out, layout, x, cosines, sines, heads, head_dim};
-    for_rows(exec, rope_rows, &a, n, heads * head_dim);
+    fam_cpu_for_rows(exec, rope_rows, &a, n, heads * head_dim);
 }

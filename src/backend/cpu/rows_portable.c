@@ -36,22 +36,23 @@ static void silu_multiply(void *out, const float *gate, const float *up, int64_t
         store(out, i, gate[i] / (1 + expf(-gate[i])) * up[i], bf16);
 }
 
-static void rope(void *out, const float *x, const float *cosines, const float *sines, int64_t head_dim, bool bf16)
-{
-    int64_t half = head_dim / 2;
-    for (int64_t i = 0; i < half; i++) {
-        float c = cosines ? cosines[i] : 1, s = cosines ? sines[i] : 0;
-        store(out, i, x[i] * c - x[i + half] * s, bf16);
-        store(out, i + half, x[i + half] * c + x[i] * s, bf16);
-    }
-    if (head_dim % 2) /* never rotated: rotations need pairs */
-        store(out, head_dim - 1, x[head_dim - 1], bf16);
-}
-
 static void to_activations(void *out, const float *x, int64_t count, bool bf16)
 {
     for (int64_t i = 0; i < count; i++)
         store(out, i, x[i], bf16);
+}
+
+static void rope(void *out, const float *x, const float *cosines, const float *sines, int64_t head_dim, bool bf16)
+{
+    int64_t half = head_dim / 2;
+    if (!cosines) {
+        to_activations(out, x, head_dim, bf16);
+        return;
+    }
+    for (int64_t i = 0; i < half; i++) {
+        store(out, i, x[i] * cosines[i] - x[i + half] * sines[i], bf16);
+        store(out, i + half, x[i + half] * cosines[i] + x[i] * sines[i], bf16);
+    }
 }
 
 static void add(float *out, const float *x, int64_t count)
