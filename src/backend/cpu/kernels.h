@@ -67,6 +67,14 @@ typedef struct fam_cpu_kernels {
     void (*add)(float *out, const float *x, int64_t count); /* out += x */
     double (*mean_square)(const float *x, int64_t count);
     void (*scale)(float *x, float factor, int64_t count);
+    /* One row of the operators of these names; dgate and dup may each be NULL. */
+    void (*silu_multiply_backward)(float *dgate, float *dup, const float *dout, const float *gate, const float *up,
+                                   int64_t width);
+    /* root: of mean(x^2) + eps. */
+    void (*rms_norm_backward)(float *dx, const float *dout, const float *x, const float *gain, double root,
+                              int64_t width);
+    /* out = factor e^(x - log_sum); out may be x. */
+    void (*scaled_softmax)(float *out, const float *x, double log_sum, float factor, int64_t count);
 } fam_cpu_kernels;
 
 /* Fills the table with the best versions for `dtype` at or below `isa`. */
