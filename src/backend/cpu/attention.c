@@ -35,5 +35,7 @@ void fam_cpu_select_attention(fam_cpu_kernels *out, fam_cpu_isa isa, fam_dtype d
     out->attention_backward = isa >= FAM_CPU_AVX512 ? fam_cpu_attention_backward_avx512
                               : isa >= FAM_CPU_AVX2 ? fam_cpu_attention_backward_avx2
                                                     : fam_cpu_attention_backward_portable;
+    if (isa >= FAM_CPU_AMX && dtype == FAM_DTYPE_BF16)
+        out->attention_backward = fam_cpu_attention_backward_amx;
     out->attention = *(dtype == FAM_DTYPE_F32 ? best_f32(isa) : best_bf16(isa));
 }

@@ -129,7 +129,7 @@ extern const fam_cpu_attention_kernel fam_cpu_attention_bf16_amx;
 
 /* backward_attention*.c */
 fam_cpu_attention_back fam_cpu_attention_backward_portable, fam_cpu_attention_backward_avx2,
-    fam_cpu_attention_backward_avx512;
+    fam_cpu_attention_backward_avx512, fam_cpu_attention_backward_amx;
 
 /* attention_avx512bf16.c: `partial`, which AMX has no better version of. */
 void fam_cpu_attention_partial_bf16(float *out, const fam_attention_job *job, const fam_attention_shape *shape,

@@ -277,6 +277,12 @@ static void weigh_keys(const back_call *call, float *scores, int64_t n)
     }
 }
 
+static void invert_sums(const back_call *call)
+{
+    for (int64_t i = 0; i < call->rows; i++)
+        call->sum[i] = call->sum[i] > 0 ? 1 / call->sum[i] : call->sum[i]; /* rows beyond the last have no sum */
+}
+
 /* tile->s: weights (from the scores, if the weights were not kept); dscore: from the gradients of the weights. */
 static void flow_through_softmax(const back_call *call, const key_tile *tile)
 {
@@ -368,8 +374,7 @@ static void flow_back_block(back_call *call)
     for_tiles(call, add_to_statistics);
     if (call->kept)
         weigh_keys(call, call->s, keys);
-    for (int64_t i = 0; i < call->rows; i++)
-        call->sum[i] = call->sum[i] > 0 ? 1 / call->sum[i] : call->sum[i]; /* rows beyond the last have no sum */
+    invert_sums(call);
     for_tiles(call, flow_back_tile);
     if (call->job->dq)
         store_block(call);

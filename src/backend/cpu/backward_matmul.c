@@ -14,7 +14,6 @@
 enum {
     CHUNK = 512,   /* rows of input and dout at a time */
     K_BLOCK = 32,  /* a chunk is filled up with zero rows to a multiple: fewer different products to compile */
-    STRIP = 16,    /* columns of dout that a thread turns around at a time */
     PACK_ROWS = 8, /* rows of input that a thread packs at a time */
     COLUMNS = 256  /* of din, an item of the plain loops: whole blocks of every type */
 };
@@ -260,58 +259,57 @@ typedef struct chunk_work {
     const fam_cpu_panels *transposed;
     int64_t first, count;               /* rows of the chunk */
     int64_t strips, din_items, tiles;   /* tiles: of rows of dweight */
-    bool bf16, pack;
+    bool bf16;
     atomic_bool failed;
 } chunk_work;
 
-/* Columns [column, column + STRIP) of the chunk of dout: turned around for dweight, rounded for din. */
+/* Columns [column, column + FAM_CPU_STRIP) of the chunk of dout: turned around for dweight, rounded for din. */
 static void lay_out_strip(const chunk_work *work, int64_t column)
 {
     const fam_cpu_backward *backward = work->exec->backward;
-    int64_t rows = work->job->weight->source.rows, k = work->view->k, left = rows - column;
-    int64_t count = left < STRIP ? left : STRIP;
-    const float *dout = work->job->dout + work->first * rows + column;
-    for (int64_t i = 0; i < k; i++, dout += rows) {
-        float values[STRIP] = {0};
-        if (i < work->count)
-            memcpy(values, dout, (size_t)count * sizeof *values);
-        for (int64_t c = 0; c < count; c++) {
-            size_t at = (size_t)((column + c) * k + i);
-            if (!work->bf16) {
-                ((float *)(void *)backward->turned)[at] = values[c];
-                continue;
-            }
-            uint16_t bits = fam_to_bf16(values[c]);
-            ((uint16_t *)(void *)backward->turned)[at] = bits;
-            if (i < work->count)
-                backward->narrowed[i * rows + column + c] = bits;
-        }
-    }
+    int64_t rows = work->job->weight->source.rows, left = rows - column, k = work->view->k;
+    work->exec->kernels->turn_strip(backward->turned + (size_t)(column * k) * (work->bf16 ? 2 : 4),
+                                    work->bf16 ? backward->narrowed + column : NULL,
+                                    work->job->dout + work->first * rows + column, rows, work->count, k,
+                                    left < FAM_CPU_STRIP ? left : FAM_CPU_STRIP);
 }
 
-/* Row `row` of the chunk of the input, in its place in all panels; beyond the chunk's end zeros. */
-static void pack_input_row(const chunk_work *work, int64_t row)
+static const uint16_t zeros[2 * FAM_GEMM_PANEL_COLUMNS];
+
+/* Row `row` of the chunk of the input from one column on, in float32; beyond the chunk's end zeros. */
+static const float *input_row(const chunk_work *work, int64_t row, int64_t column, int64_t count, float *widened)
+{
+    int64_t at = (work->first + row) * work->view->columns + column;
+    if (row >= work->count)
+        return (const float *)(const void *)zeros;
+    if (work->exec->kernels->dtype == FAM_DTYPE_F32)
+        return (const float *)work->job->in + at;
+    for (int64_t c = 0; c < count; c++)
+        widened[c] = fam_from_bf16(((const uint16_t *)work->job->in)[at + c]);
+    return widened;
+}
+
+static const uint16_t *input_bits(const chunk_work *work, int64_t row, int64_t column)
+{
+    return row < work->count ? (const uint16_t *)work->job->in + (work->first + row) * work->view->columns + column : zeros;
+}
+
+/* Rows `row` (even) and the next of the chunk of the input, in their place in all panels. */
+static void pack_input_rows(const chunk_work *work, int64_t row)
 {
     const fam_cpu_panels *panels = &work->view->panels;
-    int64_t columns = work->view->columns, at = (work->first + row) * columns;
-    static const float zeros[FAM_GEMM_PANEL_COLUMNS];
     for (int64_t p = 0; p < panels->count; p++) {
         const fam_gemm_plan *plan = p == panels->count - 1 ? panels->last : panels->plan;
         uint8_t *panel = work->exec->backward->packed + (size_t)p * panels->panel_bytes;
-        int64_t column = p * panels->width, left = columns - column, count = left < panels->width ? left : panels->width;
-        const uint16_t *bits = (const uint16_t *)work->job->in + at + column;
+        int64_t column = p * panels->width, left = work->view->columns - column;
+        int64_t count = left < panels->width ? left : panels->width;
         float widened[FAM_GEMM_PANEL_COLUMNS];
-        if (row >= work->count)
-            fam_gemm_pack_row(plan, panel, row, zeros);
-        else if (work->exec->kernels->dtype == FAM_DTYPE_F32)
-            fam_gemm_pack_row(plan, panel, row, (const float *)work->job->in + at + column);
-        else if (work->bf16)
-            fam_gemm_pack_row_bits(plan, panel, row, bits);
-        else {
-            for (int64_t c = 0; c < count; c++)
-                widened[c] = fam_from_bf16(bits[c]);
-            fam_gemm_pack_row(plan, panel, row, widened);
+        if (work->bf16) {
+            fam_gemm_pack_rows_bits(plan, panel, row, input_bits(work, row, column), input_bits(work, row + 1, column));
+            continue;
         }
+        fam_gemm_pack_row(plan, panel, row, input_row(work, row, column, count, widened));
+        fam_gemm_pack_row(plan, panel, row + 1, input_row(work, row + 1, column, count, widened));
     }
 }
 
@@ -321,11 +319,11 @@ static void lay_out_items(void *context, int64_t begin, int64_t end, int thread)
     (void)thread;
     for (int64_t item = begin; item < end; item++) {
         if (item < work->strips) {
-            lay_out_strip(work, item * STRIP);
+            lay_out_strip(work, item * FAM_CPU_STRIP);
             continue;
         }
-        for (int64_t row = (item - work->strips) * PACK_ROWS; row < (item - work->strips + 1) * PACK_ROWS; row++)
-            pack_input_row(work, row);
+        for (int64_t row = (item - work->strips) * PACK_ROWS; row < (item - work->strips + 1) * PACK_ROWS; row += 2)
+            pack_input_rows(work, row);
     }
 }
 
@@ -382,7 +380,7 @@ static bool run_chunk(fam_cpu_exec *exec, const fam_matmul_backward_job *job, in
                        .transposed = atomic_load_explicit(&job->weight->transposed, memory_order_acquire),
                        .bf16 = fam_cpu_gemm_is_bf16(gemm), .tiles = fam_gemm_tiles(source->rows)};
     if (job->dweight || (job->din && work.bf16))
-        work.strips = (source->rows + STRIP - 1) / STRIP;
+        work.strips = (source->rows + FAM_CPU_STRIP - 1) / FAM_CPU_STRIP;
     int64_t pack_items = job->dweight && !same_input ? work.view->k / PACK_ROWS : 0;
     if (work.strips + pack_items)
         fam_pool_run(exec->pool, lay_out_items, &work, work.strips + pack_items, 1);

@@ -88,15 +88,10 @@ static void rms_norm_rows(void *context, int64_t begin, int64_t end, int thread)
     (void)thread;
     for (int64_t i = begin; i < end; i++) {
         const float *x = a->x + i * width, *dout = a->dout + i * width;
-        double factor = 1 / sqrt(a->kernels->mean_square(x, width) + a->eps), sum = 0;
-        a->factors[i] = (float)factor;
-        if (!a->dx)
-            continue;
-        for (int64_t c = 0; c < width; c++)
-            sum += (double)(dout[c] * a->other[c]) * x[c];
-        float direct = (float)factor, along = (float)(factor * factor * factor * sum / (double)width);
-        for (int64_t c = 0; c < width; c++)
-            a->dx[i * width + c] += direct * (dout[c] * a->other[c]) - along * x[c];
+        double root = sqrt(a->kernels->mean_square(x, width) + a->eps);
+        a->factors[i] = (float)(1 / root);
+        if (a->dx)
+            a->kernels->rms_norm_backward(a->dx + i * width, dout, x, a->other, root, width);
     }
 }
 
@@ -184,6 +179,7 @@ void fam_cpu_rescale_rows_backward(fam_exec *exec, float *dx, float *dtarget, co
 /* ---- feed forward ------------------------------------------------------------------------------------------------- */
 
 typedef struct silu_arguments {
+    const fam_cpu_kernels *kernels;
     float *dgate, *dup;
     const float *dout, *gate, *up;
     int64_t width;
@@ -193,19 +189,17 @@ static void silu_multiply_rows(void *context, int64_t begin, int64_t end, int th
 {
     const silu_arguments *a = context;
     (void)thread;
-    for (int64_t i = begin * a->width; i < end * a->width; i++) {
-        float gate = a->gate[i], up = a->up[i], dout = a->dout[i], sigmoid = 1 / (1 + expf(-gate));
-        if (a->dup)
-            a->dup[i] = dout * (gate * sigmoid);
-        if (a->dgate)
-            a->dgate[i] = dout * up * (sigmoid * (1 + gate * (1 - sigmoid)));
+    for (int64_t i = begin; i < end; i++) {
+        int64_t at = i * a->width;
+        a->kernels->silu_multiply_backward(a->dgate ? a->dgate + at : NULL, a->dup ? a->dup + at : NULL, a->dout + at,
+                                           a->gate + at, a->up + at, a->width);
     }
 }
 
 void fam_cpu_silu_multiply_backward(fam_exec *exec, float *dgate, float *dup, const float *dout, const float *gate,
                                     const float *up, int64_t n, int64_t width)
 {
-    silu_arguments a = {dgate, dup, dout, gate, up, width};
+    silu_arguments a = {fam_cpu_exec_of(exec)->kernels, dgate, dup, dout, gate, up, width};
     fam_cpu_for_rows(exec, silu_multiply_rows, &a, n, width);
 }
 
@@ -231,8 +225,7 @@ static void cross_entropy_rows(void *context, int64_t begin, int64_t end, int th
             continue;
         }
         double log_sum = a->kernels->log_sum_exp(row, a->width);
-        for (int64_t c = 0; c < a->width; c++)
-            to[c] = scale * expf((float)(row[c] - log_sum));
+        a->kernels->scaled_softmax(to, row, log_sum, scale, a->width);
         to[a->targets[i]] -= scale;
     }
 }

@@ -16,6 +16,7 @@ int omp_get_max_threads(void);
 void omp_set_num_threads(int threads);
 
 enum {
+    RUN = 16,
     CLASSES = 18, /* tiles of 64, 32, 16 and 15 to 1 rows */
     TILE_BYTES = FAM_GEMM_TILE_ROWS * FAM_GEMM_PANEL_COLUMNS * (int)sizeof(float),
     WORK_BYTES = FAM_ATTENTION_SCRATCH_MAX - TILE_BYTES /* what a result's tile leaves of an execution's scratch */
@@ -36,6 +37,7 @@ struct fam_gemm_plan {
     dnnl_memory_desc_t weights;
     int32_t *offset_k, *offset_n; /* in elements */
     bool bf16;
+    bool runs; /* RUN columns, from each multiple of it on, lie side by side: numbers, or pairs of an even and an odd k */
     _Atomic(tile_code *) tiles[CLASSES];
 };
 
@@ -217,6 +219,18 @@ static void fill_offsets(int32_t *offset, const dnnl_memory_desc_t *layout, int 
     }
 }
 
+static bool has_runs(const fam_gemm_plan *plan)
+{
+    int step = plan->bf16 ? 2 : 1;
+    for (int64_t n = 0; n < plan->n; n++)
+        if (n % RUN && plan->offset_n[n] != plan->offset_n[n - 1] + step)
+            return false;
+    for (int64_t k = 0; k < plan->k && plan->bf16; k++)
+        if (k % 2 && plan->offset_k[k] != plan->offset_k[k - 1] + 1)
+            return false;
+    return true;
+}
+
 static fam_status plan_make(fam_cpu_gemm *gemm, fam_gemm_plan **out, int64_t k, int64_t n, fam_error *error)
 {
     fam_status status = FAM_OK;
@@ -236,6 +250,7 @@ static fam_status plan_make(fam_cpu_gemm *gemm, fam_gemm_plan **out, int64_t k, 
                 (long long)k, (long long)n);
     fill_offsets(plan->offset_k, &plan->weights, 0, k);
     fill_offsets(plan->offset_n, &plan->weights, 1, n);
+    plan->runs = has_runs(plan);
     *out = plan;
     plan = NULL;
 done:
@@ -298,19 +313,34 @@ void fam_gemm_pack_row(const fam_gemm_plan *plan, void *panel, int64_t row, cons
         uint16_t *to = (uint16_t *)panel + plan->offset_k[row];
         for (int64_t n = 0; n < plan->n; n++)
             to[at[n]] = fam_to_bf16(values[n]);
-    } else {
-        float *to = (float *)panel + plan->offset_k[row];
-        for (int64_t n = 0; n < plan->n; n++)
-            to[at[n]] = values[n];
+        return;
     }
+    float *to = (float *)panel + plan->offset_k[row];
+    int64_t n = 0;
+    for (; plan->runs && n + RUN <= plan->n; n += RUN)
+        memcpy(to + at[n], values + n, RUN * sizeof *to);
+    for (; n < plan->n; n++)
+        to[at[n]] = values[n];
 }
 
-void fam_gemm_pack_row_bits(const fam_gemm_plan *plan, void *panel, int64_t row, const uint16_t *bits)
+void fam_gemm_pack_rows_bits(const fam_gemm_plan *plan, void *panel, int64_t row, const uint16_t *even,
+                             const uint16_t *odd)
 {
     const int32_t *at = plan->offset_n;
-    uint16_t *to = (uint16_t *)panel + plan->offset_k[row];
-    for (int64_t n = 0; n < plan->n; n++)
-        to[at[n]] = bits[n];
+    uint16_t *to = (uint16_t *)panel + plan->offset_k[row], *next = (uint16_t *)panel + plan->offset_k[row + 1];
+    int64_t n = 0;
+    for (; plan->runs && n + RUN <= plan->n; n += RUN) {
+        uint16_t pairs[2 * RUN];
+        for (int i = 0; i < RUN; i++) {
+            pairs[2 * i] = even[n + i];
+            pairs[2 * i + 1] = odd[n + i];
+        }
+        memcpy(to + at[n], pairs, sizeof pairs);
+    }
+    for (; n < plan->n; n++) {
+        to[at[n]] = even[n];
+        next[at[n]] = odd[n];
+    }
 }
 
 fam_status fam_gemm_handle_create(fam_cpu_gemm *gemm, void **out, const fam_gemm_plan *plan, void *panel,

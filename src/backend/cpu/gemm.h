@@ -41,9 +41,11 @@ bool fam_gemm_plan_has(const fam_gemm_plan *plan, int64_t n); /* whether that ha
 size_t fam_gemm_panel_bytes(const fam_gemm_plan *plan);
 /* Puts one column of the panel (a row of W, K float32) in its place, rounding if the panel is bfloat16. */
 void fam_gemm_pack(const fam_gemm_plan *plan, void *panel, int64_t column, const float *values);
-/* Puts one row of the panel (N values of one k) in its place; `bits`: bfloat16 already, for a panel that is. */
+/* Puts one row of the panel (N values of one k) in its place; or two, `row` even, that are bfloat16 already as the panel
+ * is. */
 void fam_gemm_pack_row(const fam_gemm_plan *plan, void *panel, int64_t row, const float *values);
-void fam_gemm_pack_row_bits(const fam_gemm_plan *plan, void *panel, int64_t row, const uint16_t *bits);
+void fam_gemm_pack_rows_bits(const fam_gemm_plan *plan, void *panel, int64_t row, const uint16_t *even,
+                             const uint16_t *odd);
 fam_status fam_gemm_handle_create(fam_cpu_gemm *gemm, void **out, const fam_gemm_plan *plan, void *panel,
                                   fam_error *error);
 void fam_gemm_handle_move(void *handle, void *panel);

@@ -49,6 +49,17 @@ typedef struct fam_cpu_attention_kernel {
 typedef void fam_cpu_attention_back(const fam_attention_backward_job *job, const fam_attention_shape *shape,
                                     int64_t kv_head, fam_dtype dtype, void *scratch);
 
+/* ---- products backward (backward_layout_*.c) -------------------------------------------------------------------------- */
+
+enum { FAM_CPU_STRIP = 16 };
+
+/* Columns of a matrix, turned around: turned [columns][depth] = dout [count][stride]^T, with zeros from count to depth, a
+ * multiple of FAM_CPU_STRIP; columns is at most that. In float32, or rounded to bfloat16 if there is a place for dout rounded:
+ * narrowed [count][stride]. */
+typedef void fam_cpu_turn_strip(void *turned, uint16_t *narrowed, const float *dout, int64_t stride, int64_t count,
+                                int64_t depth, int64_t columns);
+fam_cpu_turn_strip fam_cpu_turn_strip_portable, fam_cpu_turn_strip_avx2, fam_cpu_turn_strip_avx512;
+
 /* ---- rows (rows_*.c): see the operators of the same names in backend.h; one row a call -------------------------------- */
 
 typedef struct fam_cpu_kernels {
@@ -57,6 +68,7 @@ typedef struct fam_cpu_kernels {
     fam_cpu_gemv_kernel gemv[FAM_TYPE_COUNT];
     fam_cpu_attention_kernel attention;
     fam_cpu_attention_back *attention_backward;
+    fam_cpu_turn_strip *turn_strip;
     void (*rms_norm)(void *out, const float *x, const float *gain, double eps, int64_t width);
     void (*silu_multiply)(void *out, const float *gate, const float *up, int64_t width);
     /* One head of one row: out [D] activations. cos NULL: conversion only. */
@@ -67,6 +79,14 @@ typedef struct fam_cpu_kernels {
     void (*add)(float *out, const float *x, int64_t count); /* out += x */
     double (*mean_square)(const float *x, int64_t count);
     void (*scale)(float *x, float factor, int64_t count);
+    /* One row of the operators of these names; dgate and dup may each be NULL. */
+    void (*silu_multiply_backward)(float *dgate, float *dup, const float *dout, const float *gate, const float *up,
+                                   int64_t width);
+    /* root: of mean(x^2) + eps. */
+    void (*rms_norm_backward)(float *dx, const float *dout, const float *x, const float *gain, double root,
+                              int64_t width);
+    /* out = factor e^(x - log_sum); out may be x. */
+    void (*scaled_softmax)(float *out, const float *x, double log_sum, float factor, int64_t count);
 } fam_cpu_kernels;
 
 /* Fills the table with the best versions for `dtype` at or below `isa`. */

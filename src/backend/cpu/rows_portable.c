@@ -77,6 +77,35 @@ static double log_sum_exp(const float *x, int64_t count)
     return top + log(sum);
 }
 
+static void silu_multiply_backward(float *dgate, float *dup, const float *dout, const float *gate, const float *up,
+                                   int64_t width)
+{
+    for (int64_t i = 0; i < width; i++) {
+        float x = gate[i], sigmoid = 1 / (1 + expf(-x)), back = dout[i] * up[i];
+        if (dup)
+            dup[i] = dout[i] * (x * sigmoid);
+        if (dgate)
+            dgate[i] = back * (sigmoid * (1 + x * (1 - sigmoid)));
+    }
+}
+
+static void rms_norm_backward(float *dx, const float *dout, const float *x, const float *gain, double root,
+                              int64_t width)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < width; i++)
+        sum += (double)(dout[i] * gain[i]) * x[i];
+    float direct = (float)(1 / root), along = (float)(sum / (root * root * root * (double)width));
+    for (int64_t i = 0; i < width; i++)
+        dx[i] += direct * (dout[i] * gain[i]) - along * x[i];
+}
+
+static void scaled_softmax(float *out, const float *x, double log_sum, float factor, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        out[i] = factor * expf((float)(x[i] - log_sum));
+}
+
 FAM_ROW_KERNELS(f32, false)
 FAM_ROW_KERNELS(bf16, true)
 

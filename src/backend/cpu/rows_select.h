@@ -38,6 +38,9 @@ void fam_cpu_rows_avx512(fam_cpu_kernels *out, fam_dtype dtype);
     (table)->add = add;                                                                                                \
     (table)->mean_square = mean_square;                                                                                \
     (table)->scale = scale;                                                                                            \
-    (table)->log_sum_exp = log_sum_exp;
+    (table)->log_sum_exp = log_sum_exp;                                                                                \
+    (table)->silu_multiply_backward = silu_multiply_backward;                                                          \
+    (table)->rms_norm_backward = rms_norm_backward;                                                                    \
+    (table)->scaled_softmax = scaled_softmax;
 
 #endif

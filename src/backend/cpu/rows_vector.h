@@ -164,5 +164,77 @@ static double log_sum_exp(const float *x, int64_t count)
     return (double)top + log(sum);
 }
 
+/* ---- what flows back ------------------------------------------------------------------------------------------------ */
+
+/* With n = LANES whole vectors; a constant there, so that the test goes away. */
+static inline vec load_some(const float *p, int64_t n)
+{
+    return n == LANES ? load(p) : load_part(p, n);
+}
+
+static inline void store_some(float *p, vec v, int64_t n)
+{
+    if (n == LANES)
+        store(p, v);
+    else
+        store_part(p, v, n);
+}
+
+static inline void silu_back(float *dgate, float *dup, const float *dout, const float *gate, const float *up, int64_t n)
+{
+    vec x = load_some(gate, n), d = load_some(dout, n), one = set(1.0f);
+    vec sigmoid = div_v(one, add_v(one, exp_v(sub_v(set(0), x))));
+    vec slope = mul_v(sigmoid, fma_v(x, sub_v(one, sigmoid), one)), back = mul_v(d, load_some(up, n));
+    if (dup)
+        store_some(dup, mul_v(d, mul_v(x, sigmoid)), n);
+    if (dgate)
+        store_some(dgate, mul_v(back, slope), n);
+}
+
+static void silu_multiply_backward(float *dgate, float *dup, const float *dout, const float *gate, const float *up,
+                                   int64_t width)
+{
+    int64_t i = 0;
+    for (; i + LANES <= width; i += LANES)
+        silu_back(dgate ? dgate + i : NULL, dup ? dup + i : NULL, dout + i, gate + i, up + i, LANES);
+    if (i < width)
+        silu_back(dgate ? dgate + i : NULL, dup ? dup + i : NULL, dout + i, gate + i, up + i, width - i);
+}
+
+static inline void norm_back(float *dx, const float *dout, const float *x, const float *gain, vec direct, vec along,
+                             int64_t n)
+{
+    vec back = mul_v(direct, mul_v(load_some(dout, n), load_some(gain, n)));
+    store_some(dx, add_v(load_some(dx, n), fnma_v(along, load_some(x, n), back)), n);
+}
+
+static void rms_norm_backward(float *dx, const float *dout, const float *x, const float *gain, double root,
+                              int64_t width)
+{
+    vec sums = set(0), rest = set(0);
+    int64_t i = 0;
+    for (; i + LANES <= width; i += LANES)
+        sums = fma_v(mul_v(load(dout + i), load(gain + i)), load(x + i), sums);
+    if (i < width)
+        rest = mul_v(mul_v(load_part(dout + i, width - i), load_part(gain + i, width - i)), load_part(x + i, width - i));
+    double sum = (double)sum_v(add_v(sums, rest));
+    vec direct = set((float)(1 / root)), along = set((float)(sum / (root * root * root * (double)width)));
+    for (i = 0; i + LANES <= width; i += LANES)
+        norm_back(dx + i, dout + i, x + i, gain + i, direct, along, LANES);
+    if (i < width)
+        norm_back(dx + i, dout + i, x + i, gain + i, direct, along, width - i);
+}
+
+static void scaled_softmax(float *out, const float *x, double log_sum, float factor, int64_t count)
+{
+    /* two parts: the rounding of a large logarithm alone would show in every weight */
+    vec high = set((float)log_sum), low = set((float)(log_sum - (double)(float)log_sum)), size = set(factor);
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        store(out + i, mul_v(size, exp_v(sub_v(sub_v(load(x + i), high), low))));
+    if (i < count)
+        store_part(out + i, mul_v(size, exp_v(sub_v(sub_v(load_part(x + i, count - i), high), low))), count - i);
+}
+
 FAM_ROW_KERNELS(f32, false)
 FAM_ROW_KERNELS(bf16, true)
