@@ -16,25 +16,15 @@ enum { GRAIN = 32 }; /* keys of one tile product */
 
 #include "backend/cpu/attention_pairs.h"
 #include "backend/cpu/attention_rows.h"
+#include "backend/cpu/attention_tiles.h"
 
 enum {
     ROW_BYTES = BLOCK * 4, /* of s, o, p and packed queries: one key's, dimension's, pair's, word's row */
     CALL_ROWS_MAX = 192,
     TILE_KEYS_MAX = 512,
     UNIT_KEYS = 128,  /* one unit of work: a block of rows by so many keys */
-    COPIED_KEYS = 64, /* keys of a tile whose rows must be padded */
-    GROUP_BYTES = 64  /* one dimension of 32 keys' values, transposed */
+    COPIED_KEYS = 64  /* keys of a tile whose rows must be padded */
 };
-
-typedef struct tile_config {
-    _Alignas(64) uint8_t palette;
-    uint8_t start_row, reserved[14];
-    uint16_t columns[16]; /* bytes of a row */
-    uint8_t rows[16];
-} tile_config;
-
-static const tile_config EIGHT_FULL_TILES = {
-    .palette = 1, .columns = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
 
 static int64_t padded_dim(const fam_attention_shape *shape)
 {
@@ -92,27 +82,6 @@ static const uint8_t *keys_at(const rows_call *call, int64_t key)
 static uint8_t *values_at(const rows_call *call, int64_t key)
 {
     return (uint8_t *)call->v_room + key / GRAIN * call->layout.dims * GROUP_BYTES;
-}
-
-/* 32 keys (those from n on are zero) by 32 dimensions of values, transposed: out row d holds dimension d of the keys.
- */
-static void transpose_values(uint8_t *out, const uint16_t *v, int64_t dim, int64_t n, __mmask32 columns)
-{
-    vec low[LANES], high[LANES];
-    for (int pair = 0; pair < LANES; pair++) {
-        const uint16_t *row = v + 2 * pair * dim;
-        __m512i even = _mm512_maskz_loadu_epi16(2 * pair < n ? columns : 0, row);
-        __m512i odd = _mm512_maskz_loadu_epi16(2 * pair + 1 < n ? columns : 0, row + dim);
-        low[pair] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(even, odd));
-        high[pair] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(even, odd));
-    }
-    vec_transpose(low);
-    vec_transpose(high);
-    for (int i = 0; i < LANES; i++) { /* unpacking took dimensions 0-3, 8-11, 16-19, 24-27 and the others apart */
-        int d = i / 4 * 8 + i % 4;
-        vec_store((float *)(void *)(out + d * GROUP_BYTES), low[i]);
-        vec_store((float *)(void *)(out + (d + 4) * GROUP_BYTES), high[i]);
-    }
 }
 
 static void tile_prepare(rows_call *call, const uint8_t *k, const uint8_t *v, int64_t n)
@@ -234,9 +203,7 @@ static size_t scratch_bytes(const fam_attention_shape *shape)
 static void run(const fam_attention_job *job, const fam_attention_shape *shape, int64_t kv_head, int64_t row_begin,
                 int64_t row_end, void *scratch)
 {
-    /* gcc 12 believes that _tile_loadconfig reads 8 bytes. */
-    __asm__ volatile("" : : "r"(&EIGHT_FULL_TILES) : "memory");
-    _tile_loadconfig(&EIGHT_FULL_TILES);
+    begin_tiles();
     attend_rows(job, shape, kv_head, row_begin, row_end, scratch, FAM_DTYPE_BF16);
     _tile_release();
 }
