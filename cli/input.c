@@ -111,7 +111,11 @@ static fam_status begin_source(cli_input *in, cli_source *source, fam_error *err
     ids_parser_init(&in->ids, source_label(source), in->plan.vocab_size);
     if (!source_is_file(source))
         return FAM_OK;
-    in->fd = source_is_stdin(source) ? STDIN_FILENO : open(source->name, O_RDONLY | O_CLOEXEC);
+    do /* opening a FIFO waits for its writer */
+        in->fd = source_is_stdin(source) ? STDIN_FILENO : open(source->name, O_RDONLY | O_CLOEXEC);
+    while (in->fd < 0 && errno == EINTR && !signals_stop_asked());
+    if (in->fd < 0 && errno == EINTR)
+        return failure(error, FAM_STATUS_CANCELLED, "%s: interrupted while it was opened", source->name);
     if (in->fd < 0)
         return failure(error, errno == ENOENT ? FAM_STATUS_NOT_FOUND : FAM_STATUS_IO, "%s: cannot open: %s", source->name,
                        strerror(errno));

@@ -285,6 +285,8 @@ fam_status note_store_reading(cli_note *note, fam_session *session, cli_source *
     json_t *read = json_object_get(note->root, "read"), *unfinished = json_object_get(note->root, "unfinished");
     int64_t total = note->skipped + consumed;
     bool good = true;
+    if (consumed == 0 && !finished)
+        return FAM_OK; /* nothing new, and perhaps stopped before the old was checked again: what is noted stays */
     if (note->resumes)
         json_array_remove(unfinished, note->unfinished);
     note->resumes = false;

@@ -41,6 +41,7 @@ void signals_install(void)
     sigaction(SIGBUS, &action, NULL);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL); /* a file grown too large is an error of write, told like others */
 }
 
 bool signals_stop_asked(void)

@@ -239,6 +239,47 @@ static void interrupted_file_that_changes_is_refused(void **state)
     free(text);
 }
 
+/* Stopped again before anything new was read, and perhaps before the old was checked: the place in the book stays. */
+static void interrupted_at_once_keeps_the_place(void **state)
+{
+    (void)state;
+    const char *model = tiny_model("m", "gpt2"), *book = write_book("book", 9000, 1), *session = run_file("s");
+    run_plan plan = {.arguments = {"generate", model, "--file", book, "--file", "-", "--session", session, "--max-tokens",
+                                   "0"},
+                     .input = " the end"};
+    run_result stopped = interrupted_at_standard_input(plan);
+    expect_code(stopped, 130);
+    run_free(&stopped);
+    long long tokens = tokens_of(session);
+    for (int i = 0; i < 15; i++) {
+        run_child child = run_start(&plan);
+        usleep(2000 * (useconds_t)(i + 1));
+        kill(child.pid, SIGINT);
+        run_result again = run_finish(child);
+        if (again.code == 0) /* it was faster */
+            expect_contains(again.err, "the input");
+        run_free(&again);
+        if (tokens_of(session) != tokens)
+            break;
+    }
+    run_result rest = done(run_plan_now(plan));
+    run_free(&rest);
+}
+
+static void a_file_that_grows_too_large_is_an_error(void **state)
+{
+    (void)state;
+    const char *model = tiny_model("m", NULL), *ids = run_write_ids("ids", 100, 2000, 5), *session = run_file("s");
+    const struct rlimit small = {.rlim_cur = 512, .rlim_max = 512};
+    run_plan plan = {.arguments = {"generate", model, "--ids-file", ids, "--session", session, "--max-tokens", "0"}};
+    run_child child = run_start(&plan);
+    assert_int_equal(prlimit(child.pid, RLIMIT_FSIZE, &small, NULL), 0);
+    run_result result = run_finish(child);
+    expect_code(result, 5);
+    run_free(&result);
+    assert_int_not_equal(access(session, F_OK), 0);
+}
+
 static void interruption_without_a_session_says_what_is_lost(void **state)
 {
     (void)state;
@@ -493,6 +534,8 @@ static const struct CMUnitTest tests[] = {
     test_in_folder(interrupted_reading_goes_on_where_it_stopped),
     test_in_folder(interrupted_in_the_middle_of_a_piece_reads_every_token_once),
     test_in_folder(interrupted_file_that_changes_is_refused),
+    test_in_folder(interrupted_at_once_keeps_the_place),
+    test_in_folder(a_file_that_grows_too_large_is_an_error),
     test_in_folder(interruption_without_a_session_says_what_is_lost),
     test_in_folder(what_was_read_before_a_failure_is_kept),
     test_in_folder(session_of_another_model_or_setting_is_refused),
