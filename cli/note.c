@@ -312,8 +312,11 @@ fam_status note_store_reading(cli_note *note, fam_session *session, cli_source *
     note->resumes = false;
     if (finished) {
         for (size_t i = 0; i < count; i++) {
-            if (source_is_file(&sources[i]) && !source_is_stdin(&sources[i]))
-                good = good && json_array_append_new(read, source_json(&sources[i])) == 0;
+            if (!source_is_file(&sources[i]) || source_is_stdin(&sources[i]))
+                continue;
+            json_t *entry = source_json(&sources[i]);
+            good = good && entry && (count > 1 || json_object_set_new(entry, "tokens", json_integer(total)) == 0);
+            good = json_array_append_new(read, entry) == 0 && good;
         }
     } else if (total > 0) {
         json_t *list = sources_json(sources, count, total);
@@ -325,6 +328,42 @@ fam_status note_store_reading(cli_note *note, fam_session *session, cli_source *
     if (!good)
         return failure(error, FAM_STATUS_OUT_OF_MEMORY, "the session's note: out of memory");
     return note_store(note, session, error);
+}
+
+static const char *entry_label(const note_entry *entry)
+{
+    if (strcmp(entry->kind, "prompt") == 0)
+        return "--prompt";
+    return strcmp(entry->path, "-") == 0 ? "standard input" : entry->path;
+}
+
+json_t *note_describe(json_t *root, size_t *messages)
+{
+    size_t i, k;
+    json_t *item, *source, *list = check_root(root) ? json_array() : NULL;
+    if (!list)
+        return NULL;
+    note_entry entry;
+    json_array_foreach(json_object_get(root, "read"), i, item)
+    {
+        entry_get(&entry, item);
+        json_t *tokens = json_object_get(item, "tokens");
+        json_array_append_new(list, json_pack("{s:[s], s:O*, s:I, s:b}", "paths", entry_label(&entry), "tokens",
+                                              json_is_integer(tokens) ? tokens : NULL, "bytes", entry.bytes, "complete", 1));
+    }
+    json_array_foreach(json_object_get(root, "unfinished"), i, item)
+    {
+        json_t *paths = json_array();
+        json_array_foreach(json_object_get(item, "sources"), k, source)
+        {
+            entry_get(&entry, source);
+            json_array_append_new(paths, json_string(entry_label(&entry)));
+        }
+        json_array_append_new(list, json_pack("{s:o, s:O, s:b}", "paths", paths, "tokens", json_object_get(item, "tokens"),
+                                              "complete", 0));
+    }
+    *messages = json_array_size(json_object_get(json_object_get(root, "chat"), "messages"));
+    return list;
 }
 
 fam_status note_store(const cli_note *note, fam_session *session, fam_error *error)

@@ -36,8 +36,8 @@ static const verb_info verbs[VERB_COUNT] = {
                        "Ctrl-C stops after the present block, keeps what was done, and exits with 130; a second one "
                        "exits at once.",
                        "fam generate model.gguf --adapter models/smollm2-memory --session s.fam --file book.txt --max-tokens 0\n"
-                       "fam generate model.gguf --adapter models/smollm2-memory --session s.fam --no-save --prompt 'Who was "
-                       "Ahab?'"},
+                       "fam generate model.gguf --adapter models/smollm2-memory --session s.fam --no-save \\\n"
+                       "    --prompt 'Who was Ahab?'"},
     [VERB_CHAT] = {"chat", "MODEL", "a conversation, with the model's chat template",
                    "Reads messages, one a line, from the terminal or a pipe, and prints each reply and a newline. Ctrl-C "
                    "stops a reply; at the prompt it leaves, as the end of the input does. With --session the "
