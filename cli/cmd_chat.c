@@ -148,6 +148,8 @@ static fam_status converse(chat_run *run, fam_error *error)
 {
     fam_status status = FAM_OK;
     bool end = false;
+    if (run->terminal)
+        message("one message a line; Ctrl-D leaves");
     if (conversation_waits(&run->conversation)) {
         message("the last message was not read to its end: it goes on");
         status = answer(run, error);

@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "input.h"
@@ -10,6 +11,7 @@
 #include "message.h"
 #include "model.h"
 #include "note.h"
+#include "numbers.h"
 #include "output.h"
 #include "reader.h"
 #include "session_file.h"
@@ -27,6 +29,7 @@ typedef struct generate_run {
     cli_reader reader;
     double last_save;
     bool reading; /* the input is not at its end */
+    bool open_line; /* text was written, and its last line is not ended */
     fam_status output_status;
     fam_error output_error;
     int64_t first_position, generated;
@@ -100,8 +103,11 @@ static fam_status read_input(generate_run *run, fam_error *error)
         status = input_skip(run->input, run->note.skipped, error);
     if (status != FAM_OK)
         return status;
-    if (run->note.resumes)
-        message("the input: goes on after the %lld tokens that the session has read", (long long)run->note.skipped);
+    if (run->note.resumes) {
+        char tokens[NUMBER_GROUPED_BYTES];
+        message("continuing after %s tokens", number_grouped(tokens, run->note.skipped));
+        run->reader.skipped = run->note.skipped;
+    }
     run->reader.session = run->session;
     run->reader.input = run->input;
     run->reader.after_piece = save_now_and_then;
@@ -124,8 +130,10 @@ static bool on_text(void *context, int32_t token, const char *text, size_t lengt
     generate_run *run = context;
     run->generated += token >= 0;
     fam_status status = FAM_OK;
-    if (length > 0)
+    if (length > 0) {
+        run->open_line = text[length - 1] != '\n';
         status = output_write(text, length, &run->output_error);
+    }
     if (length > 0 && status == FAM_OK)
         status = output_flush(&run->output_error);
     run->output_status = status;
@@ -158,6 +166,12 @@ static fam_status generate(generate_run *run, fam_error *error)
     fam_status status = fam_session_generate(run->session, &generating, &result, error);
     run->generate_seconds = measure_seconds() - start;
     free(stop);
+    /* For the prompt of the shell; elsewhere the output is the text and nothing else. */
+    if (run->open_line && run->output_status == FAM_OK && isatty(STDOUT_FILENO) == 1) {
+        run->output_status = output_write("\n", 1, &run->output_error);
+        if (run->output_status == FAM_OK)
+            run->output_status = output_flush(&run->output_error);
+    }
     if (status == FAM_OK) {
         run->generated = result.tokens;
         run->stop = reasons[result.reason];
@@ -202,13 +216,14 @@ static void tell_stats(const generate_run *run)
 /* Interrupted: keeps what was done, and says what was kept. */
 static void tell_interrupted(const generate_run *run)
 {
-    long long read = (long long)fam_session_position(run->session);
+    char read[NUMBER_GROUPED_BYTES];
+    number_grouped(read, fam_session_position(run->session));
     const char *path = option_text(run->options, OPTION_SESSION);
     if (session_file_saves(run->options))
-        message("interrupted after %lld tokens; %s is saved%s", read, path,
+        message("interrupted after %s tokens; %s is saved%s", read, path,
                 run->reading ? ": the same command goes on" : "");
     else
-        message("interrupted after %lld tokens; nothing is kept without --session%s", read, path ? " that is saved" : "");
+        message("interrupted after %s tokens; nothing is kept without --session%s", read, path ? " that is saved" : "");
 }
 
 /* Whether the session holds something that is worth keeping: also after a failed output, a file that could not be read

@@ -6,6 +6,8 @@
 #include "commands.h"
 #include "message.h"
 #include "model.h"
+#include "note.h"
+#include "numbers.h"
 #include "output.h"
 
 /* Options that describe a run: they mean nothing for a file that cannot be run. */
@@ -48,7 +50,92 @@ static fam_status add_run(json_t *object, const cli_options *options, fam_error 
     return status;
 }
 
-static fam_status print_value(const json_t *value, fam_error *error)
+/* The note of a session that this program wrote becomes what it says of inputs; other notes are not shown. */
+static void add_inputs(json_t *object)
+{
+    size_t messages = 0;
+    json_t *inputs = note_describe(json_object_get(object, "note"), &messages);
+    json_object_del(object, "note");
+    if (!inputs)
+        return;
+    json_object_set_new(object, "inputs", inputs);
+    if (messages > 0)
+        json_object_set_new(object, "messages", json_integer((json_int_t)messages));
+}
+
+/* Names come from files: what would move the cursor is not printed. */
+static fam_status print_text(const char *text, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    while (*text && status == FAM_OK) {
+        size_t length = 0;
+        while (text[length] && (unsigned char)text[length] >= 0x20 && text[length] != 0x7f)
+            length++;
+        status = length > 0 ? output_write(text, length, error) : output_write("?", 1, error);
+        text += length > 0 ? length : 1;
+    }
+    return status;
+}
+
+static fam_status print_words(const json_t *list, fam_error *error)
+{
+    fam_status status = json_array_size(list) == 0 ? output_write("none", 4, error) : FAM_OK;
+    for (size_t i = 0; i < json_array_size(list) && status == FAM_OK; i++) {
+        if (i > 0)
+            status = output_write(", ", 2, error);
+        if (status == FAM_OK)
+            status = print_text(json_string_value(json_array_get(list, i)), error);
+    }
+    return status;
+}
+
+static bool all_strings(const json_t *list)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        if (!json_is_string(json_array_get(list, i)))
+            return false;
+    }
+    return json_is_array(list);
+}
+
+static fam_status print_integer(const char *key, json_int_t value, bool bytes, fam_error *error)
+{
+    char text[NUMBER_GROUPED_BYTES];
+    size_t length = strlen(key);
+    number_grouped(text, value);
+    if (!(bytes || (length >= 5 && strcmp(key + length - 5, "bytes") == 0)) || value < 1 << 20)
+        return output_format(error, "%s\n", text);
+    return output_format(error, "%s (%.1f MiB)\n", text, (double)value / (1 << 20));
+}
+
+/* One line an input: its files, whether it was read to its end, how much it is. */
+static fam_status print_inputs(json_t *inputs, fam_error *error)
+{
+    size_t i;
+    json_t *input;
+    fam_status status = output_format(error, "inputs%s\n", json_array_size(inputs) > 0 ? "" : "                  none");
+    json_array_foreach(inputs, i, input)
+    {
+        char number[NUMBER_GROUPED_BYTES];
+        const json_t *tokens = json_object_get(input, "tokens"), *bytes = json_object_get(input, "bytes");
+        bool complete = json_is_true(json_object_get(input, "complete"));
+        if (status == FAM_OK)
+            status = output_write("  ", 2, error);
+        if (status == FAM_OK)
+            status = print_words(json_object_get(input, "paths"), error);
+        if (status == FAM_OK)
+            status = output_write(complete ? ": complete" : ": not complete", complete ? 10 : 14, error);
+        if (status == FAM_OK && bytes)
+            status = output_format(error, ", %s bytes", number_grouped(number, json_integer_value(bytes)));
+        if (status == FAM_OK && tokens)
+            status = output_format(error, ", %s tokens", number_grouped(number, json_integer_value(tokens)));
+        if (status == FAM_OK)
+            status = output_write("\n", 1, error);
+    }
+    return status;
+}
+
+static fam_status print_json(const json_t *value, fam_error *error)
 {
     char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
     if (!text)
@@ -58,8 +145,24 @@ static fam_status print_value(const json_t *value, fam_error *error)
     return status == FAM_OK ? output_write("\n", 1, error) : status;
 }
 
-/* "key  value" lines, objects one level further in. */
-static fam_status print_object(json_t *object, int depth, fam_error *error)
+static fam_status print_value(const char *key, json_t *value, bool bytes, fam_error *error)
+{
+    fam_status status;
+    if (json_is_integer(value))
+        return print_integer(key, json_integer_value(value), bytes, error);
+    if (json_is_string(value))
+        status = print_text(json_string_value(value), error);
+    else if (json_is_array(value) && all_strings(value))
+        status = print_words(value, error);
+    else if (json_is_null(value) || (json_is_object(value) && json_object_size(value) == 0))
+        status = output_write("none", 4, error);
+    else
+        return print_json(value, error);
+    return status == FAM_OK ? output_write("\n", 1, error) : status;
+}
+
+/* "key  value" lines, objects one level further in; bytes: the numbers in it are. */
+static fam_status print_object(json_t *object, int depth, bool bytes, fam_error *error)
 {
     enum { MAX_DEPTH = 16, COLUMN = 24 };
     const char *key;
@@ -67,15 +170,19 @@ static fam_status print_object(json_t *object, int depth, fam_error *error)
     fam_status status = FAM_OK;
     json_object_foreach(object, key, value)
     {
+        if (depth == 0 && strcmp(key, "inputs") == 0 && json_is_array(value)) {
+            status = print_inputs(value, error);
+            if (status == FAM_OK)
+                continue;
+            break;
+        }
         int width = COLUMN - 2 * depth > 1 ? COLUMN - 2 * depth : 1;
         bool inside = json_is_object(value) && json_object_size(value) > 0 && depth < MAX_DEPTH;
         status = output_format(error, "%*s%-*s%s", 2 * depth, "", inside ? 0 : width, key, inside ? "\n" : " ");
         if (status == FAM_OK && inside)
-            status = print_object(value, depth + 1, error);
-        else if (status == FAM_OK && json_is_string(value))
-            status = output_format(error, "%s\n", json_string_value(value));
+            status = print_object(value, depth + 1, strcmp(key, "memory") == 0, error);
         else if (status == FAM_OK)
-            status = print_value(value, error);
+            status = print_value(key, value, bytes, error);
         if (status != FAM_OK)
             break;
     }
@@ -97,8 +204,10 @@ static fam_status inspect(const cli_options *options, fam_error *error)
         status = add_run(object, options, error);
     else
         status = check_run_options(options, kind, error);
+    if (status == FAM_OK && strcmp(kind, "session") == 0)
+        add_inputs(object);
     if (status == FAM_OK)
-        status = option_given(options, OPTION_JSON) ? output_json(object, error) : print_object(object, 0, error);
+        status = option_given(options, OPTION_JSON) ? output_json(object, error) : print_object(object, 0, false, error);
     if (status == FAM_OK)
         status = output_close(error);
     json_decref(object);

@@ -9,6 +9,7 @@
 #include "measure.h"
 #include "message.h"
 #include "model.h"
+#include "numbers.h"
 #include "output.h"
 #include "reader.h"
 
@@ -162,7 +163,8 @@ int cmd_score(const cli_options *options)
     fam_status status = run(&score, &error);
     int result = 0;
     if (status == FAM_STATUS_CANCELLED) {
-        message("interrupted after %lld tokens", (long long)score.tokens);
+        char tokens[NUMBER_GROUPED_BYTES];
+        message("interrupted after %s tokens", number_grouped(tokens, score.tokens));
         result = fam_status_exit_code(status);
     } else if (status != FAM_OK) {
         result = message_failure(&error);

@@ -101,7 +101,12 @@ void help_write_verb(FILE *out, verb_id verb)
         group = option->group;
         write_option(out, option);
     }
-    fprintf(out, "\nExample:\n  %s\n", info->example);
+    fprintf(out, "\nExample:\n");
+    for (const char *line = info->example; *line;) {
+        size_t length = strcspn(line, "\n");
+        fprintf(out, "  %.*s\n", (int)length, line);
+        line += length + (line[length] == '\n');
+    }
 }
 
 void help_write_program(FILE *out)

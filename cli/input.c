@@ -147,8 +147,8 @@ static fam_status read_chunk(cli_input *in, const cli_source *source, size_t lim
 static fam_status changed(const cli_source *source, fam_error *error)
 {
     return failure(error, FAM_STATUS_MISMATCH,
-                   "%s: it has changed: found other bytes, need the first %llu as the session read them",
-                   source_label(source), (unsigned long long)source->expected_bytes);
+                   "%s: it has changed: found other content, need the file as it was when the session read a part of it",
+                   source_label(source));
 }
 
 static bool unverified(const cli_source *source)

@@ -59,7 +59,7 @@ fam_status input_read(cli_input *input, int32_t *ids, size_t capacity, size_t *c
 /* Leaves out the first `ids` of the input, which a session has read, and sees to it that all expectations hold. */
 fam_status input_skip(cli_input *input, int64_t ids, fam_error *error);
 
-int64_t input_ids_given(const cli_input *input); /* without BOS and what was skipped */
+int64_t input_ids_given(const cli_input *input); /* without BOS, with what was skipped */
 bool input_has_bos(const cli_input *input);
 void input_hashes(cli_input *input);             /* brings the sources' hashes up to date */
 void input_bytes(const cli_input *input, double *done, double *total); /* total -1: not known */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "message.h"
+#include "numbers.h"
 #include "sources.h"
 
 enum { NOTE_VERSION = 1 };
@@ -121,8 +122,8 @@ static bool same_source(const note_entry *entry, const cli_source *source)
 
 static fam_status changed(const cli_source *source, unsigned long long bytes, fam_error *error)
 {
-    return failure(error, FAM_STATUS_MISMATCH, "%s: it has changed: found other content, need the %llu bytes that the "
-                   "session read", source_label(source), bytes);
+    return failure(error, FAM_STATUS_MISMATCH, "%s: it has changed: found other content, need the file of %llu bytes "
+                   "as it was when the session read it", source_label(source), bytes);
 }
 
 static fam_status check_read_file(const cli_source *source, const note_entry *entry, fam_error *error)
@@ -209,6 +210,28 @@ static fam_status expect(json_t *reading, cli_source *sources, size_t matched, b
     return FAM_OK;
 }
 
+/* Which file a reading stopped in cannot be told, as neighbouring texts are encoded as one: tells of all of them. */
+static void tell_partial(json_t *reading)
+{
+    const char *first = NULL;
+    size_t files = 0, k;
+    json_t *item;
+    json_array_foreach(json_object_get(reading, "sources"), k, item)
+    {
+        note_entry entry;
+        if (!entry_get(&entry, item) || (strcmp(entry.kind, "file") != 0 && strcmp(entry.kind, "ids-file") != 0))
+            continue;
+        if (files++ == 0)
+            first = strcmp(entry.path, "-") == 0 ? "standard input" : entry.path;
+    }
+    char tokens[NUMBER_GROUPED_BYTES];
+    number_grouped(tokens, json_integer_value(json_object_get(reading, "tokens")));
+    if (files == 1)
+        message("note: of %s only the first %s tokens were read", first, tokens);
+    else if (files > 1)
+        message("note: of %s and %zu more only the first %s tokens were read", first, files - 1, tokens);
+}
+
 /* A file of which a part was read may only go on where it stopped: never be read a second time by accident. */
 static fam_status refuse_partial(json_t *unfinished, const cli_source *sources, size_t count, fam_error *error)
 {
@@ -225,9 +248,8 @@ static fam_status refuse_partial(json_t *unfinished, const cli_source *sources, 
                     return failure(error, FAM_STATUS_INVALID_ARGUMENT, "%s: the session stopped while it was read: need "
                                    "the same files in the same order to go on", sources[i].name);
             }
-            if (strcmp(entry.kind, "file") == 0 || strcmp(entry.kind, "ids-file") == 0)
-                message("note: of %s only the first %lld bytes were read", entry.path, (long long)entry.bytes);
         }
+        tell_partial(reading);
     }
     return FAM_OK;
 }
@@ -292,8 +314,11 @@ fam_status note_store_reading(cli_note *note, fam_session *session, cli_source *
     note->resumes = false;
     if (finished) {
         for (size_t i = 0; i < count; i++) {
-            if (source_is_file(&sources[i]) && !source_is_stdin(&sources[i]))
-                good = good && json_array_append_new(read, source_json(&sources[i])) == 0;
+            if (!source_is_file(&sources[i]) || source_is_stdin(&sources[i]))
+                continue;
+            json_t *entry = source_json(&sources[i]);
+            good = good && entry && (count > 1 || json_object_set_new(entry, "tokens", json_integer(total)) == 0);
+            good = json_array_append_new(read, entry) == 0 && good;
         }
     } else if (total > 0) {
         json_t *list = sources_json(sources, count, total);
@@ -305,6 +330,42 @@ fam_status note_store_reading(cli_note *note, fam_session *session, cli_source *
     if (!good)
         return failure(error, FAM_STATUS_OUT_OF_MEMORY, "the session's note: out of memory");
     return note_store(note, session, error);
+}
+
+static const char *entry_label(const note_entry *entry)
+{
+    if (strcmp(entry->kind, "prompt") == 0)
+        return "--prompt";
+    return strcmp(entry->path, "-") == 0 ? "standard input" : entry->path;
+}
+
+json_t *note_describe(json_t *root, size_t *messages)
+{
+    size_t i, k;
+    json_t *item, *source, *list = check_root(root) ? json_array() : NULL;
+    if (!list)
+        return NULL;
+    note_entry entry;
+    json_array_foreach(json_object_get(root, "read"), i, item)
+    {
+        entry_get(&entry, item);
+        json_t *tokens = json_object_get(item, "tokens");
+        json_array_append_new(list, json_pack("{s:[s], s:O*, s:I, s:b}", "paths", entry_label(&entry), "tokens",
+                                              json_is_integer(tokens) ? tokens : NULL, "bytes", entry.bytes, "complete", 1));
+    }
+    json_array_foreach(json_object_get(root, "unfinished"), i, item)
+    {
+        json_t *paths = json_array();
+        json_array_foreach(json_object_get(item, "sources"), k, source)
+        {
+            entry_get(&entry, source);
+            json_array_append_new(paths, json_string(entry_label(&entry)));
+        }
+        json_array_append_new(list, json_pack("{s:o, s:O, s:b}", "paths", paths, "tokens", json_object_get(item, "tokens"),
+                                              "complete", 0));
+    }
+    *messages = json_array_size(json_object_get(json_object_get(root, "chat"), "messages"));
+    return list;
 }
 
 fam_status note_store(const cli_note *note, fam_session *session, fam_error *error)

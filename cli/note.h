@@ -3,7 +3,7 @@
  * interrupted reading stopped, the messages of a conversation. One JSON object:
  *
  *   {"fam_note": 1,
- *    "read": [{"kind", "path", "bytes", "xxh3_128"}],                     files read to their end
+ *    "read": [{"kind", "path", "bytes", "xxh3_128", "tokens" if it was alone}],                     files read to their end
  *    "unfinished": [{"tokens": ids consumed, "sources": [{"kind", "path", "bytes", "size", "xxh3_128"}]}],
  *    "chat": {"messages": [{"role", "content"}], "rendered": n, "partial": ids}}
  *
@@ -35,6 +35,10 @@ fam_status note_plan(cli_note *note, cli_source *sources, size_t *count, fam_err
 /* Puts the present reading into the session's note: `consumed` ids of the input in this run, `finished` or not. */
 fam_status note_store_reading(cli_note *note, fam_session *session, cli_source *sources, size_t count, int64_t consumed,
                               bool finished, fam_error *error);
+
+/* What a note (or anything else) says of inputs, for `fam inspect`: [{"paths", "tokens" if known, "bytes" if it was read to
+ * its end, "complete"}], and the number of messages. NULL: not a note of this program. */
+json_t *note_describe(json_t *root, size_t *messages);
 
 /* Writes the note into the session. */
 fam_status note_store(const cli_note *note, fam_session *session, fam_error *error);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,4 +76,18 @@ bool number_real(double *out, const char *text)
         return false;
     *out = value;
     return true;
+}
+
+char *number_grouped(char out[NUMBER_GROUPED_BYTES], int64_t value)
+{
+    char digits[24];
+    int length = snprintf(digits, sizeof digits, "%lld", (long long)value), first = digits[0] == '-';
+    char *p = out;
+    for (int i = 0; i < length; i++) {
+        if (i > first && (length - i) % 3 == 0)
+            *p++ = ',';
+        *p++ = digits[i];
+    }
+    *p = '\0';
+    return out;
 }

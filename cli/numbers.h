@@ -13,4 +13,8 @@ bool number_integer(int64_t *out, const char *text);
 bool number_unsigned(uint64_t *out, const char *text);
 bool number_real(double *out, const char *text);
 
+/* "4,608": for people. Returns out. */
+enum { NUMBER_GROUPED_BYTES = 32 };
+char *number_grouped(char out[NUMBER_GROUPED_BYTES], int64_t value);
+
 #endif

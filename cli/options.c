@@ -35,7 +35,9 @@ static const verb_info verbs[VERB_COUNT] = {
                        "giving any of the sampling options sets all of them anew. --max-tokens 0 only reads.\n\n"
                        "Ctrl-C stops after the present block, keeps what was done, and exits with 130; a second one "
                        "exits at once.",
-                       "fam generate model.gguf --session s.fam --file book.txt --prompt 'Who was Ahab?'"},
+                       "fam generate model.gguf --adapter models/smollm2-memory --session s.fam --file book.txt --max-tokens 0\n"
+                       "fam generate model.gguf --adapter models/smollm2-memory --session s.fam --no-save \\\n"
+                       "    --prompt 'Who was Ahab?'"},
     [VERB_CHAT] = {"chat", "MODEL", "a conversation, with the model's chat template",
                    "Reads messages, one a line, from the terminal or a pipe, and prints each reply and a newline. Ctrl-C "
                    "stops a reply; at the prompt it leaves, as the end of the input does. With --session the "
@@ -46,7 +48,7 @@ static const verb_info verbs[VERB_COUNT] = {
                     "Reads the input as `generate` does and reports how well the model predicted it: the mean of minus "
                     "the natural logarithm of each token's probability, over all tokens but the first, and the "
                     "perplexity, which is its exponential.",
-                    "fam score model.gguf --file book.txt --by-depth"},
+                    "fam score model.gguf --adapter models/smollm2-memory --file book.txt --by-depth"},
     [VERB_TOKENIZE] = {"tokenize", "MODEL", "text to ids and back; needs only the tokenizer",
                        "Prints the ids of the input divided by blanks, without a token for the beginning of text; with "
                        "--decode the text of ids, special tokens included. MODEL may also be a tokenizer.json.",
@@ -142,8 +144,8 @@ static const option_info table[OPTION_COUNT] = {
                         "mode full: tokens that the cache can hold (else the model's context length)"},
     [OPTION_IGNORE_CONFIG_KEY] = {"ignore-config-key", KIND_WORD, "NAME", NULL, 0, 0, false, true, RUNS, MODEL,
                                   "accept this key of config.json although it may change the result"},
-    [OPTION_DEVICE] = {"device", KIND_DEVICE, "cpu|cuda|cuda:N", "cpu", 0, 0, false, false, RUNS, "Machine",
-                       "where to compute"},
+    [OPTION_DEVICE] = {"device", KIND_DEVICE, "cpu", "cpu", 0, 0, false, false, RUNS, "Machine",
+                       "where to compute: this build has no other device"},
     [OPTION_THREADS] = {"threads", KIND_INTEGER, "N", NULL, 1, 1024, false, false, RUNS, "Machine",
                         "threads (else as many as there are processors for this process)"},
     [OPTION_DTYPE] = {"dtype", KIND_CHOICE, "f32|bf16", NULL, 0, 0, false, false, RUNS, "Machine",

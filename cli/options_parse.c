@@ -131,6 +131,7 @@ bad:
                        info->name, value->text, -BIAS_MAX, BIAS_MAX);
 }
 
+/* Devices that this build lacks are refused by the library, which knows them. */
 static int parse_device(const option_value *value, const option_info *info)
 {
     int64_t index;
@@ -138,7 +139,7 @@ static int parse_device(const option_value *value, const option_info *info)
         return -1;
     if (strncmp(value->text, "cuda:", 5) == 0 && number_integer(&index, value->text + 5) && index >= 0 && index < 1024)
         return -1;
-    return usage_error("--%s: found \"%s\", need one of %s", info->name, value->text, info->value_name);
+    return usage_error("--%s: found \"%s\", need %s", info->name, value->text, info->value_name);
 }
 
 static int parse_value(option_value *value, const option_info *info)
@@ -193,14 +194,61 @@ static option_id find_option(const char *argument, verb_id verb)
     return OPTION_COUNT;
 }
 
+/* Insertions, deletions and replacements that make b of a; names longer than the rows are far from everything. */
+static size_t edit_distance(const char *a, size_t a_length, const char *b)
+{
+    enum { LONGEST = 32 };
+    size_t b_length = strlen(b), row[LONGEST + 1];
+    if (a_length > LONGEST || b_length > LONGEST)
+        return SIZE_MAX;
+    for (size_t k = 0; k <= b_length; k++)
+        row[k] = k;
+    for (size_t i = 1; i <= a_length; i++) {
+        size_t corner = row[0];
+        row[0] = i;
+        for (size_t k = 1; k <= b_length; k++) {
+            size_t replaced = corner + (a[i - 1] != b[k - 1]), other = (row[k] < row[k - 1] ? row[k] : row[k - 1]) + 1;
+            corner = row[k];
+            row[k] = replaced < other ? replaced : other;
+        }
+    }
+    return row[b_length];
+}
+
+/* The verb's option whose name is nearest to an unknown one; NULL: none is near. */
+static const char *near_option(const char *argument, verb_id verb)
+{
+    const char *name = argument + strspn(argument, "-"), *nearest = NULL;
+    size_t length = strcspn(name, "="), best = length < 5 ? 2 : 3; /* below this */
+    for (int id = 0; id < OPTION_COUNT; id++) {
+        const char *candidate = option_get((option_id)id)->name;
+        size_t distance = option_of_verb((option_id)id, verb) ? edit_distance(name, length, candidate) : SIZE_MAX;
+        if (length > 1 && distance < best) {
+            best = distance;
+            nearest = candidate;
+        }
+    }
+    return nearest;
+}
+
+static int unknown_option(const char *argument, verb_id id)
+{
+    int length = (int)strcspn(argument, "=");
+    const char *verb = verb_get(id)->name, *near = near_option(argument, id);
+    if (near)
+        return usage_error("unknown option %.*s of fam %s: did you mean --%s? `fam %s --help` lists all", length, argument, verb,
+                           near, verb);
+    return usage_error("unknown option %.*s of fam %s: `fam %s --help` lists them", length, argument, verb, verb);
+}
+
 /* One option at argv[*at], its value too; moves *at past them. */
 static int parse_option(cli_options *out, int argc, char **argv, int *at)
 {
-    const char *argument = argv[*at], *verb = verb_get(out->verb)->name;
+    const char *argument = argv[*at];
     int name_length = (int)strcspn(argument, "=");
     option_id id = strncmp(argument, "--", 2) == 0 ? find_option(argument, out->verb) : OPTION_COUNT;
     if (id == OPTION_COUNT)
-        return usage_error("unknown option %.*s of fam %s: `fam %s --help` lists them", name_length, argument, verb, verb);
+        return unknown_option(argument, out->verb);
     const option_info *info = option_get(id);
     option_value *value = &out->values[out->count];
     memset(value, 0, sizeof *value);

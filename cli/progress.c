@@ -9,6 +9,7 @@
 
 #include "measure.h"
 #include "message.h"
+#include "numbers.h"
 
 static const double TERMINAL_SECONDS = 0.2;
 static const double PLAIN_SECONDS = 10;
@@ -27,26 +28,24 @@ void progress_duration(char out[32], double seconds)
         snprintf(out, 32, "%ld s", whole);
 }
 
-void progress_start(cli_progress *progress, int64_t position, int64_t block_size)
+void progress_start(cli_progress *progress, int64_t position, int64_t block_size, double bytes_done)
 {
     progress->terminal = isatty(STDERR_FILENO) == 1;
     progress->start = progress->last = measure_seconds();
     progress->block_size = block_size;
     progress->first = position;
-    progress->first_bytes = -1;
+    progress->first_bytes = bytes_done;
 }
 
 void progress_update(cli_progress *progress, int64_t position, double bytes_done, double bytes_total)
 {
     double now = measure_seconds();
-    if (progress->first_bytes < 0)
-        progress->first_bytes = bytes_done;
     if (now - progress->last < (progress->terminal ? TERMINAL_SECONDS : PLAIN_SECONDS))
         return;
     progress->last = now;
-    char line[256];
+    char line[256], tokens[NUMBER_GROUPED_BYTES];
     double seconds = now - progress->start, rate = (double)(position - progress->first) / seconds;
-    int length = snprintf(line, sizeof line, "%lld tokens read", (long long)position);
+    int length = snprintf(line, sizeof line, "%s tokens read", number_grouped(tokens, position));
     if (progress->block_size > 0)
         length += snprintf(line + length, sizeof line - (size_t)length, ", block %lld",
                            (long long)(position / progress->block_size));

@@ -12,10 +12,10 @@ typedef struct cli_progress {
     double start, last;    /* seconds */
     int64_t block_size;    /* 0: blocks are not told */
     int64_t first;         /* position at which this run began */
-    double first_bytes;    /* bytes of the input that were taken before this run; -1 until the first update */
+    double first_bytes;    /* bytes of the input that were taken before this run */
 } cli_progress;
 
-void progress_start(cli_progress *progress, int64_t position, int64_t block_size);
+void progress_start(cli_progress *progress, int64_t position, int64_t block_size, double bytes_done);
 
 /* position: tokens in the session. bytes_done of bytes_total of the input were taken; a total of -1 is not known. Says
  * nothing if the last line is too young. */

@@ -21,6 +21,17 @@ static bool on_cancelled(void *context)
     return signals_stop_asked();
 }
 
+/* Bytes of the input that the ids read so far come from, those of an earlier run included; `done` ids of the present piece
+ * are read. */
+static void bytes_read(const cli_reader *reader, int64_t done, double *bytes, double *total)
+{
+    input_bytes(reader->input, bytes, total);
+    int64_t given = input_ids_given(reader->input);
+    int64_t waiting = given - reader->skipped - reader->consumed - done; /* encoded, not yet read */
+    if (given > 0 && waiting > 0)
+        *bytes *= 1 - (double)waiting / (double)given;
+}
+
 static void on_progress(void *context, int64_t done, int64_t total)
 {
     cli_reader *reader = context;
@@ -28,12 +39,8 @@ static void on_progress(void *context, int64_t done, int64_t total)
     if (reader->quiet || !reader->input)
         return;
     double bytes, bytes_total;
-    input_bytes(reader->input, &bytes, &bytes_total);
-    int64_t given = input_ids_given(reader->input), position = reader->piece_start + done;
-    int64_t waiting = given - reader->consumed - done; /* encoded, not yet read */
-    if (given > 0 && waiting > 0)
-        bytes *= 1 - (double)waiting / (double)given;
-    progress_update(&reader->progress, position, bytes, bytes_total);
+    bytes_read(reader, done, &bytes, &bytes_total);
+    progress_update(&reader->progress, reader->piece_start + done, bytes, bytes_total);
 }
 
 void reader_session_options(fam_session_options *out, cli_reader *reader)
@@ -88,7 +95,10 @@ fam_status reader_run(cli_reader *reader, const fam_engine *engine, fam_error *e
     fam_status status = FAM_OK;
     if (!ids || (reader->scored && !nll))
         status = failure(error, FAM_STATUS_OUT_OF_MEMORY, "the input: out of memory");
-    progress_start(&reader->progress, position, info.block_size);
+    double bytes, bytes_total;
+    bytes_read(reader, 0, &bytes, &bytes_total);
+    bool blocks = info.mode == FAM_MODE_BSWA || info.mode == FAM_MODE_FAM;
+    progress_start(&reader->progress, position, blocks ? info.block_size : 0, bytes);
     bool more = true;
     while (status == FAM_OK && more) {
         position = fam_session_position(reader->session);

@@ -13,6 +13,7 @@ typedef struct cli_reader {
     cli_input *input;
     cli_progress progress;
     int64_t consumed; /* ids of the input, without BOS and without those that were skipped */
+    int64_t skipped; /* ids of the input that an earlier run read */
     int64_t piece_start; /* position at which the present call began */
     /* Given the nll of the ids that were read; NULL: they are only fed. */
     void (*scored)(void *context, const double *nll, size_t count);

@@ -57,6 +57,19 @@ fam_status session_file_check(const cli_options *options, fam_error *error)
     return check_directory(path, error);
 }
 
+/* The usual reason for a session of mode fam that does not fit: its memory comes with an adapter. */
+static void advise_adapter(const fam_engine *engine, const char *path, fam_error *error)
+{
+    fam_engine_info info;
+    fam_session_file_info file;
+    fam_error ignored;
+    fam_engine_info_get(engine, &info);
+    if (info.mode == FAM_MODE_FAM || fam_session_file_inspect(path, &file, &ignored) != FAM_OK || file.mode != FAM_MODE_FAM)
+        return;
+    size_t length = strlen(error->message);
+    snprintf(error->message + length, sizeof error->message - length, ": was --adapter forgotten?");
+}
+
 fam_status session_file_open(fam_session **out, fam_engine *engine, const cli_options *options,
                              const fam_session_options *session_options, fam_error *error)
 {
@@ -64,5 +77,7 @@ fam_status session_file_open(fam_session **out, fam_engine *engine, const cli_op
     fam_status status = fam_session_create(out, engine, session_options, error);
     if (status == FAM_OK && path && exists(path))
         status = fam_session_restore(*out, path, error);
+    if (status == FAM_STATUS_MISMATCH && !option_given(options, OPTION_ADAPTER))
+        advise_adapter(engine, path, error);
     return status;
 }

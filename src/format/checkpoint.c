@@ -162,12 +162,20 @@ const fam_tensor *fam_checkpoint_tensor_at(const fam_checkpoint *checkpoint, int
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
-/* "organisation/name", of the characters that names on the Hugging Face hub have. */
+/* "organisation/name", of the characters that names on the Hugging Face hub have; not a name in a directory that is here. */
 static bool looks_like_hub_name(const char *path)
 {
     size_t length = strspn(path, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./");
     const char *slash = strchr(path, '/');
-    return path[length] == '\0' && slash && slash != path && slash[1] && !strchr(slash + 1, '/') && path[0] != '.';
+    if (path[length] != '\0' || !slash || slash == path || !slash[1] || strchr(slash + 1, '/') || path[0] == '.')
+        return false;
+    char organisation[128];
+    size_t count = (size_t)(slash - path);
+    if (count >= sizeof organisation)
+        return false;
+    memcpy(organisation, path, count);
+    organisation[count] = '\0';
+    return !fam_path_is_directory(organisation);
 }
 
 fam_status fam_path_not_found(const char *path, const char *what, fam_error *error)

@@ -173,6 +173,22 @@ static bool holds(fam_memory *memory, const char *directory, const char *name)
 
 /* ---- sessions ----------------------------------------------------------------------------------------------------- */
 
+/* The note if it is a JSON object, as that of the program fam is; else nothing. */
+static fam_status inspect_note(json_t *object, const char *path, fam_error *error)
+{
+    fam_session_file file;
+    fam_status status = fam_session_file_open(&file, path, error);
+    if (status != FAM_OK)
+        return status;
+    size_t size = file.length[FAM_SECTION_NOTE];
+    json_t *note = size > 0 ? json_loadb((const char *)file.section[FAM_SECTION_NOTE], size, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    if (json_is_object(note))
+        json_object_set(object, "note", note);
+    json_decref(note);
+    fam_session_file_close(&file);
+    return FAM_OK;
+}
+
 static fam_status inspect_session(json_t *object, const char *path, fam_error *error)
 {
     fam_session_file_info info;
@@ -194,7 +210,7 @@ static fam_status inspect_session(json_t *object, const char *path, fam_error *e
     set_integer(object, "state_bytes", (int64_t)info.state_bytes);
     set_integer(object, "ring_bytes", (int64_t)info.ring_bytes);
     set_integer(object, "note_bytes", (int64_t)info.note_bytes);
-    return FAM_OK;
+    return inspect_note(object, path, error);
 }
 
 static bool is_session_file(const char *path)
@@ -205,6 +221,22 @@ static bool is_session_file(const char *path)
     bool is = mapping.size >= 7 && memcmp(mapping.data, "FAMSESS", 7) == 0;
     fam_mapping_close(&mapping);
     return is;
+}
+
+/* A model, or nothing that is known. */
+static fam_status inspect_other(json_t *object, fam_memory *memory, const char *path, fam_error *error)
+{
+    fam_mapping mapping;
+    bool other = fam_path_is_directory(path) && !holds(memory, path, "config.json") &&
+                 !holds(memory, path, "model.safetensors") && !holds(memory, path, "model.safetensors.index.json");
+    if (!fam_path_is_directory(path) && fam_mapping_open(&mapping, path, NULL) == FAM_OK) {
+        other = mapping.size < 4 || (memcmp(mapping.data, "GGUF", 4) != 0 && memcmp(mapping.data, "FUGG", 4) != 0);
+        fam_mapping_close(&mapping);
+    }
+    fam_status status = inspect_model(object, memory, path, error);
+    if (!other || status == FAM_STATUS_UNSUPPORTED || status == FAM_STATUS_OUT_OF_MEMORY)
+        return status;
+    return fam_error_set(error, status, "%s: found neither a model directory, a GGUF file, an adapter nor a session", path);
 }
 
 fam_status fam_inspect(char **json, const char *path, fam_error *error)
@@ -221,7 +253,7 @@ fam_status fam_inspect(char **json, const char *path, fam_error *error)
              (holds(&memory, path, "adapter_config.json") || holds(&memory, path, "fam_config.json")))
         FAM_TRY(inspect_adapter(object, &memory, path, error));
     else
-        FAM_TRY(inspect_model(object, &memory, path, error));
+        FAM_TRY(inspect_other(object, &memory, path, error));
     FAM_TRY_ALLOC(*json, json_dumps(object, JSON_INDENT(1)), path);
 done:
     json_decref(object);

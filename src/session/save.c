@@ -3,6 +3,7 @@
  * sections mean. Restoring verifies everything before the session is touched.
  */
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -164,14 +165,30 @@ static fam_status check_same(const char *path, const char *what, int64_t found, 
                          need);
 }
 
+/* The same for settings that have names. */
+static fam_status check_named(const char *path, const char *what, const char *(*name)(int), int64_t found, int64_t need,
+                              fam_error *error)
+{
+    const char *found_name = found >= 0 && found < INT_MAX ? name((int)found) : NULL, *need_name = name((int)need);
+    if (found == need || !found_name || !need_name)
+        return check_same(path, what, found, need, error);
+    return fam_error_set(error, FAM_STATUS_MISMATCH, "%s: session of other settings: %s: found %s, need %s", path, what,
+                         found_name, need_name);
+}
+
+static const char *dtype_name(int dtype)
+{
+    return dtype == FAM_DTYPE_F32 ? "f32" : dtype == FAM_DTYPE_BF16 ? "bf16" : NULL;
+}
+
 /* The file's session against this one's engine and settings. */
 static fam_status check_belongs(const fam_session *session, const char *path, const fam_session_header *found,
                                 fam_error *error)
 {
     fam_status status = FAM_OK;
     const fam_session_header need = describe(session);
-    FAM_TRY(check_same(path, "dtype", found->dtype, need.dtype, error));
-    FAM_TRY(check_same(path, "mode", found->mode, need.mode, error));
+    FAM_TRY(check_named(path, "dtype", dtype_name, found->dtype, need.dtype, error));
+    FAM_TRY(check_named(path, "mode", fam_mode_name, found->mode, need.mode, error));
     FAM_TRY(check_same(path, "layers", found->layers, need.layers, error));
     FAM_TRY(check_same(path, "hidden_size", found->hidden_size, need.hidden_size, error));
     FAM_TRY(check_same(path, "kv_heads", found->kv_heads, need.kv_heads, error));
@@ -183,8 +200,8 @@ static fam_status check_belongs(const fam_session *session, const char *path, co
     }
     if (need.mode == FAM_MODE_FAM) {
         FAM_TRY(check_same(path, "fam_length", found->fam_length, need.fam_length, error));
-        FAM_TRY(check_same(path, "state_norm", found->state_norm, need.state_norm, error));
-        FAM_TRY(check_same(path, "fam_positions", found->positions, need.positions, error));
+        FAM_TRY(check_named(path, "state_norm", fam_state_norm_name, found->state_norm, need.state_norm, error));
+        FAM_TRY(check_named(path, "fam_positions", fam_positions_name, found->positions, need.positions, error));
     }
     if (need.mode == FAM_MODE_SWA)
         FAM_TRY(check_same(path, "window", found->window, need.window, error));
