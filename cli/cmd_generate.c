@@ -99,6 +99,7 @@ static fam_status read_input(generate_run *run, fam_error *error)
     input_plan plan = {run->sources,   run->source_count, run->tokenizer, info.vocab_size,
                        option_given(run->options, OPTION_SPECIAL), run->first_position == 0};
     fam_status status = input_create(&run->input, &plan, error);
+    run->reading = status == FAM_OK; /* also while what was read before is only checked */
     if (status == FAM_OK && run->note.resumes)
         status = input_skip(run->input, run->note.skipped, error);
     if (status != FAM_OK)
@@ -112,7 +113,6 @@ static fam_status read_input(generate_run *run, fam_error *error)
     run->reader.input = run->input;
     run->reader.after_piece = save_now_and_then;
     run->reader.context = run;
-    run->reading = true;
     double start = run->last_save = measure_seconds();
     status = reader_run(&run->reader, run->engine, error);
     run->read_seconds = measure_seconds() - start;
