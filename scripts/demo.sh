@@ -89,7 +89,7 @@ model=$(scripts/get-smollm2.sh) || {
 started=$(now)
 
 printf '%sfam: a language model with a memory%s\n' "$bold" "$plain"
-printf '  model    SmolLM2-135M-Instruct, Q4_1, %s MB; its memory %s, %s MB\n' "$(($(stat -c %s "$model") / 1000000))" "$memory" \
+printf '  model    SmolLM2-135M-Instruct, Q4_1, %s MB; its memory %s, %s MB\n' "$(($(stat -Lc %s "$model") / 1000000))" "$memory" \
     "$(($(stat -c %s "$memory/adapter_model.safetensors") / 1000000))"
 printf '  machine  %s, %s cores\n' "$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1)" "$(nproc)"
 
