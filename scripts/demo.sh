@@ -30,6 +30,8 @@ calc() { awk "BEGIN { printf \"$1\", $2 }"; }
 thousands() { sed -e :a -e 's/\([0-9]\)\([0-9]\{3\}\)\($\|,\)/\1,\2\3/;ta' <<<"$1"; }
 mib() { calc '%.0f' "$1 / 1048576"; }
 title() { printf '\n%s%s%s\n' "$bold" "$1" "$plain"; }
+# What is being done: a line that the next one replaces, or a line of its own where there is no terminal.
+doing() { if [ -n "$terminal" ]; then live "$1"; else printf '%s\n' "$1"; fi; }
 # A line that the next one replaces; nothing where there is no terminal.
 live() { [ -z "$terminal" ] || printf '%s%s' "$clear" "$1"; }
 json_number() { grep -o "\"$1\": *[-0-9.e+]*" "$2" | head -n 1 | sed 's/.*: *//'; }
@@ -74,7 +76,7 @@ ask() {
 # ---- what is needed ----
 
 scripts/install-deps.sh demo
-live 'building ...'
+doing 'building, about a minute the first time ...'
 make --no-print-directory program >"$work/build.log" 2>&1 || {
     cat "$work/build.log"
     exit 1
@@ -87,7 +89,7 @@ model=$(scripts/get-smollm2.sh) || {
 started=$(now)
 
 printf '%sfam: a language model with a memory%s\n' "$bold" "$plain"
-printf '  model    SmolLM2-135M-Instruct, Q4_1, %s MB; its memory %s, %s MB\n' "$(($(stat -c %s "$model") / 1000000))" "$memory" \
+printf '  model    SmolLM2-135M-Instruct, Q4_1, %s MB; its memory %s, %s MB\n' "$(($(stat -Lc %s "$model") / 1000000))" "$memory" \
     "$(($(stat -c %s "$memory/adapter_model.safetensors") / 1000000))"
 printf '  machine  %s, %s cores\n' "$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1)" "$(nproc)"
 
@@ -150,36 +152,29 @@ last_verse=$(tail -n 1 "$work/bible.txt" | cut -d' ' -f1)
 sed -i 's/^[^ ]* //' "$work/bible.txt"
 bible_bytes=$(stat -c %s "$work/bible.txt")
 printf '  from Ge1:1 to %s, %s KB\n\n' "$last_verse" "$(thousands $((bible_bytes / 1000)))"
-printf '  %s%7s  %10s  %10s%s\n' "$dim" seconds 'KB read' memory "$plain"
+printf '  %s%7s  %11s  %10s%s\n' "$dim" seconds 'tokens read' memory "$plain"
 
-# position PID: how far the process is in the text, from the offset of the file that it has open.
-position() {
-    local link
-    for link in /proc/"$1"/fd/*; do
-        if [ "$(readlink "$link" 2>/dev/null)" = "$PWD/$work/bible.txt" ]; then
-            sed -n 's/^pos:[[:space:]]*//p' "/proc/$1/fdinfo/${link##*/}" 2>/dev/null
-            return
-        fi
-    done
-}
+# The program says how far it is every ten seconds: "fam: 14,336 tokens read, ..., 19 %, 43 s to go".
+progress() { grep -o 'fam: [0-9,]* tokens read.*' "$work/stats" | tail -n 1; }
 resident() { sed -n 's/^VmRSS:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$1/status" 2>/dev/null; }
 
 since=$(now)
 build/fam generate "$model" --adapter "$memory" --file "$work/bible.txt" --max-tokens 0 --stats 2>"$work/stats" </dev/null &
 child=$!
-shown=0
+shown='' rows=-1
 while kill -0 "$child" 2>/dev/null; do
     sleep 0.2
-    at=$(position "$child") kib=$(resident "$child") || true
-    if [ -z "$at" ] || [ -z "$kib" ]; then continue; fi
-    line=$(printf '  %7.0f  %10s  %6s MiB' "$(calc '%.0f' "$(now) - $since")" "$(thousands $((at / 1000)))" $((kib / 1024)))
-    if [ $((at * 10 / bible_bytes)) -gt "$shown" ]; then
-        shown=$((at * 10 / bible_bytes))
-        live ''
-        printf '%s\n' "$line"
-    else
-        live "$line"
-    fi
+    told=$(progress) kib=$(resident "$child") || true
+    elapsed=$(calc '%.0f' "$(now) - $since")
+    live "$(printf '  %7s' "$elapsed") s ..."
+    if [ -z "$told" ] || [ -z "$kib" ] || [ "$told" = "$shown" ]; then continue; fi
+    shown=$told
+    percent=$(sed -n 's/.*, \([0-9]*\) %,.*/\1/p' <<<"$told")
+    if [ $((${percent:-0} / 10)) -le "$rows" ]; then continue; fi
+    rows=$((${percent:-0} / 10))
+    live ''
+    tokens_read=${told#fam: }
+    printf '  %7s  %11s  %6s MiB\n' "$elapsed" "${tokens_read%% *}" $((kib / 1024))
 done
 status=0
 wait "$child" || status=$?

@@ -118,6 +118,9 @@ static void file_that_was_read_is_not_read_again(void **state)
     run_result first = done(run("generate", model, "--file", book, "--prompt", question, "--session", session,
                                 "--max-tokens", "2"));
     long long tokens = tokens_of(session);
+    run_result told = done(run("inspect", session));
+    expect_contains(told.out, "book: complete, ");
+    run_free(&told);
     run_result second = done(run("generate", model, "--file", book, "--prompt", question, "--session", session,
                                  "--max-tokens", "2"));
     expect_contains(second.err, "the session has read it, it is not read again");
@@ -173,6 +176,13 @@ static void interrupted_reading_goes_on_where_it_stopped(void **state)
     expect_contains(stopped.err, "the same command goes on");
     long long tokens = tokens_of(parts);
     assert_true(tokens >= 8192 && tokens % 8192 == 0);
+    run_result told = done(run("inspect", parts, "--json"));
+    json_t *object = run_json(told.out), *input = json_array_get(json_object_get(object, "inputs"), 0);
+    assert_int_equal(run_integer(input, "tokens"), tokens);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(input, "paths"), 0)), book);
+    assert_true(json_is_false(json_object_get(input, "complete")));
+    json_decref(object);
+    run_free(&told);
     run_result two = done(run_plan_now(plan));
     expect_contains(two.err, "continuing after ");
     assert_string_equal(one.out, two.out);
@@ -337,6 +347,9 @@ static void session_of_another_model_or_setting_is_refused(void **state)
         expect_code(result, 3);
         run_free(&result);
     }
+    run_result forgotten = run("generate", model, "--prompt", "x", "--session", session, "--mode", "bswa");
+    expect_contains(forgotten.err, "mode: found fam, need bswa: was --adapter forgotten?");
+    run_free(&forgotten);
     run_result golden = run("generate", suite_path("tests/golden/fam_rms_m1"), "--session", session);
     expect_code(golden, 3);
     run_free(&golden);

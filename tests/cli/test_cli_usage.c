@@ -124,6 +124,8 @@ static const char *const mistakes[][10] = {
     {"tokenize", TINY, "--decode", "--json", "--ids", "1"},
     {"tokenize", TINY, "--ids", "1"},
     {"inspect", "no/such/file"},
+    {"inspect", "tests/cli"},
+    {"inspect", "tests/cli/run.h"},
     {"inspect", "tests/golden/fam_lora_train/adapter", "--mode", "fam"},
     {"bench", TINY, "--depths", "1,,2"},
     {"bench", TINY, "--depths", "-1"},
