@@ -625,6 +625,55 @@ static void products_agree_with_differences(void **state)
     for_each_setting(check_product_differences);
 }
 
+/* Each allocation of the preparation fails in turn; afterwards it works, and nothing is lost. */
+static void check_preparation(fixture *f)
+{
+    enum { N = 600, ROWS = 70, COLUMNS = 300 };
+    fam_error error;
+    float *w = random_floats(f, ROWS * COLUMNS), *in = random_floats(f, N * COLUMNS), *dout = random_floats(f, N * ROWS);
+    float *din = random_floats(f, N * COLUMNS), *dweight = random_floats(f, ROWS * COLUMNS);
+    fam_weight_source source = {w, FAM_TYPE_F32, ROWS, COLUMNS, 0}, small = {w, FAM_TYPE_F32, 3, 40, 0};
+    fam_weight *weight, *other;
+    assert_int_equal(f->ops->weight_create(f->backend, &weight, &source, &error), FAM_OK);
+    assert_int_equal(f->ops->weight_create(f->backend, &other, &small, &error), FAM_OK);
+    assert_int_equal(f->ops->prepare_backward(f->exec, other, 5, &error), FAM_OK); /* its buffers must grow later */
+    fam_status status;
+    int failures = -1;
+    do {
+        failures++;
+        f->memory.fail_at = f->memory.allocations + (size_t)failures + 1;
+        status = f->ops->prepare_backward(f->exec, weight, N, &error);
+        f->memory.fail_at = 0;
+        if (status != FAM_OK) {
+            assert_int_equal(status, FAM_STATUS_OUT_OF_MEMORY);
+            f->ops->weight_free(f->backend, weight); /* so that all of it is made again */
+            assert_int_equal(f->ops->weight_create(f->backend, &weight, &source, &error), FAM_OK);
+        }
+    } while (status != FAM_OK && failures < 1000);
+    assert_true(status == FAM_OK && (f->isa == FAM_CPU_PORTABLE || failures > 3));
+    fam_matmul_backward_job jobs[] = {{din, dweight, dout, in, weight}, {din, dweight, dout, in, other}};
+    f->ops->matmul_backward(f->exec, jobs, 1, N);
+    f->ops->matmul_backward(f->exec, jobs + 1, 1, 5);
+    assert_int_equal(f->ops->finish(f->exec, &error), FAM_OK);
+    if (f->isa > FAM_CPU_PORTABLE) { /* what was not prepared is refused, not computed wrongly */
+        f->ops->matmul_backward(f->exec, jobs + 1, 1, N);
+        assert_int_equal(f->ops->finish(f->exec, &error), FAM_STATUS_FAILED);
+    }
+    f->ops->weight_free(f->backend, weight);
+    f->ops->weight_free(f->backend, other);
+    free(w);
+    free(in);
+    free(dout);
+    free(din);
+    free(dweight);
+}
+
+static void preparation_fails_cleanly(void **state)
+{
+    (void)state;
+    for_each_setting(check_preparation);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(norms_and_silu_flow_back),
     cmocka_unit_test(silu_flows_back_for_great_gates),
@@ -634,6 +683,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(products_flow_back_for_all_types_and_shapes),
     cmocka_unit_test(products_of_one_input_flow_back_together),
     cmocka_unit_test(products_agree_with_differences),
+    cmocka_unit_test(preparation_fails_cleanly),
 };
 
 SUITE_MAIN(tests)
