@@ -268,11 +268,9 @@ static void interrupted_at_once_keeps_the_place(void **state)
         usleep(2000 * (useconds_t)(i + 1));
         kill(child.pid, SIGINT);
         run_result again = run_finish(child);
-        if (again.code == 0) /* it was faster */
-            expect_contains(again.err, "the input");
         run_free(&again);
         if (tokens_of(session) != tokens)
-            break;
+            break; /* it was faster, and has read on */
     }
     run_result rest = done(run_plan_now(plan));
     run_free(&rest);
