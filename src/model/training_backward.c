@@ -120,12 +120,6 @@ static void finish_back(fam_training *t, fam_gradients *gradients, int64_t layer
 
 /* ---- the state ---------------------------------------------------------------------------------------------------- */
 
-static const float *raw_state(const fam_training *t, int64_t layer, int64_t update)
-{
-    int64_t elements = t->sequences * t->model->window.fam_length * t->model->config.hidden_size;
-    return t->state_raw + (layer * t->updates + update) * elements;
-}
-
 /* t->dupdate = what flows from t->dstate (d of the rescaled state) to the state before it was rescaled; what flows to
  * kappa goes on to the prompt. */
 static void rescale_back(fam_training *t, int64_t layer, int64_t update)
@@ -143,7 +137,7 @@ static void rescale_back(fam_training *t, int64_t layer, int64_t update)
         if (given)
             backend->ops->zero(t->exec, t->dtarget, (size_t)rows * sizeof(float));
         backend->ops->rescale_rows_backward(t->exec, t->dupdate + at, given ? t->dtarget : NULL, t->dstate + at,
-                                            raw_state(t, layer, update) + at,
+                                            fam_training_raw_state(t, layer, update) + at,
                                             given ? t->prompt_rms + layer * rows : NULL, rows, width);
         if (given)
             backend->ops->row_rms_backward(t->exec, t->dinitial + layer * rows * width, t->dtarget,

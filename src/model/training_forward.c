@@ -124,18 +124,12 @@ static void first_state(fam_training *t, int64_t layer)
     }
 }
 
-static float *raw_state(const fam_training *t, int64_t layer, int64_t update)
-{
-    int64_t elements = t->sequences * t->model->window.fam_length * t->model->config.hidden_size;
-    return t->state_raw + (layer * t->updates + update) * elements;
-}
-
 static void update_state(fam_training *t, int64_t layer, int64_t update)
 {
     const fam_model *model = t->model;
     fam_backend *backend = t->exec->backend;
     int64_t rows = model->window.fam_length, width = model->config.hidden_size, n = t->sequences * rows;
-    float *raw = raw_state(t, layer, update), *next = fam_training_state(t, layer, update + 1)->x;
+    float *raw = fam_training_raw_state(t, layer, update), *next = fam_training_state(t, layer, update + 1)->x;
     attend(t, fam_training_update_jobs(t, layer, update));
     finish(t, layer, fam_training_state(t, layer, update), n, fam_training_has_residual(t, update), raw);
     backend->ops->copy(backend, next, raw, (size_t)(n * width) * sizeof(float));

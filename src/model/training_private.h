@@ -90,6 +90,13 @@ static inline fam_rows_tape *fam_training_state(const fam_training *t, int64_t l
     return &t->state_tape[layer * (t->updates + 1) + update];
 }
 
+/* The state after an update, before it is rescaled: [B F, E]. */
+static inline float *fam_training_raw_state(const fam_training *t, int64_t layer, int64_t update)
+{
+    int64_t elements = t->sequences * t->model->window.fam_length * t->model->config.hidden_size;
+    return t->state_raw + (layer * t->updates + update) * elements;
+}
+
 /* Whether update u adds the state before. */
 static inline bool fam_training_has_residual(const fam_training *t, int64_t update)
 {
