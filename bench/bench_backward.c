@@ -14,6 +14,7 @@
 
 #include "backend/cpu/cpu.h"
 #include "base/random.h"
+#include "bench_support.h"
 
 enum { WIDTH = 256, HIDDEN = 768, HEADS = 4, HEAD_DIM = 64, BLOCK = 256, STATE = 16, VOCABULARY = 512, REPEAT_MAX = 101 };
 
@@ -37,30 +38,6 @@ typedef struct bench {
     int32_t *targets;
     double *nll;
 } bench;
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static void check(fam_status status, const fam_error *error)
-{
-    if (status == FAM_OK)
-        return;
-    fprintf(stderr, "bench_backward: %s\n", error->message);
-    exit(fam_status_exit_code(status));
-}
-
-static void *need(void *memory)
-{
-    if (!memory) {
-        fprintf(stderr, "bench_backward: out of memory\n");
-        exit(4);
-    }
-    return memory;
-}
 
 static float *floats(bench *b, int64_t count)
 {

@@ -15,6 +15,7 @@
 
 #include "backend/cpu/cpu.h"
 #include "base/random.h"
+#include "bench_support.h"
 
 enum { LAYERS = 30, WIDTH = 576, KV_WIDTH = 192, HIDDEN = 1536, VOCABULARY = 49152, HEAD_DIM = 64, REPEAT_MAX = 101 };
 
@@ -37,30 +38,6 @@ typedef struct bench {
     int repeat;
     int64_t rows;
 } bench;
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-static void check(fam_status status, const fam_error *error)
-{
-    if (status == FAM_OK)
-        return;
-    fprintf(stderr, "bench_ops: %s\n", error->message);
-    exit(fam_status_exit_code(status));
-}
-
-static void *need(void *memory)
-{
-    if (!memory) {
-        fprintf(stderr, "bench_ops: out of memory\n");
-        exit(4);
-    }
-    return memory;
-}
 
 static int compare(const void *a, const void *b)
 {
