@@ -109,6 +109,18 @@ typedef struct fam_attention_shape {
     float scale;                       /* 1/sqrt(D) */
 } fam_attention_shape;
 
+/* The true gradient is scale * gradient. step counts from 1, for the corrections of the moments' bias. */
+typedef struct fam_adamw_step {
+    double rate, beta1, beta2, epsilon, weight_decay, scale;
+    int64_t step;
+} fam_adamw_step;
+
+typedef struct fam_adafactor_step {
+    double rate, beta1, beta2, epsilon, weight_decay, scale;
+    double clip; /* of the update's RMS (1 in the paper of Shazeer and Stern) */
+    int64_t step;
+} fam_adafactor_step;
+
 typedef struct fam_backend_ops {
     const char *name; /* "cpu" */
 
@@ -221,6 +233,26 @@ typedef struct fam_backend_ops {
      * memory. dlogits may be logits. */
     void (*cross_entropy_backward)(fam_exec *exec, float *dlogits, const float *logits, const int32_t *targets,
                                    const float *scale, int64_t n, int64_t vocab);
+
+    /* ---- training: NULL on a device that does not train ---------------------------------------------------------------- */
+    /* Gives a weight new values: factor * values [rows, columns] (device memory, float32, in the weight's order), rounded to
+     * the arithmetic type. The weight then owns its data; whatever was packed from it is made again here, in place. Only the
+     * first time on a weight can fail for want of memory. Nobody else may use the weight meanwhile. */
+    fam_status (*weight_write)(fam_exec *exec, fam_weight *weight, const float *values, double factor, fam_error *error);
+
+    /* x [n, width] += level * rms(row) * standard normal numbers; element i of the whole gets number i of the stream that
+     * the seed names, whatever the number of threads. */
+    void (*add_noise)(fam_exec *exec, float *x, double level, uint64_t seed, int64_t n, int64_t width);
+
+    /* The sum of squares of x [count], in double, in one order whatever the number of threads. */
+    double (*sum_squares)(fam_exec *exec, const float *x, int64_t count);
+    /* One step of AdamW on x [count] with moments m and v. */
+    void (*adamw)(fam_exec *exec, float *x, float *m, float *v, const float *gradient, int64_t count,
+                  const fam_adamw_step *step);
+    /* One step of Adafactor on x [rows, columns] with momentum m; second moments factored into row [rows] and column
+     * [columns]; where rows or columns is 1, row [count] holds them whole and column is NULL. */
+    void (*adafactor)(fam_exec *exec, float *x, float *m, float *row, float *column, const float *gradient, int64_t rows,
+                      int64_t columns, const fam_adafactor_step *step);
 } fam_backend_ops;
 
 /* Every backend begins with this. */

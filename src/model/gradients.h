@@ -1,8 +1,8 @@
 /*
  * model/gradients.h: where the gradients of a model's weights go, by role, and their names.
  *
- * What is trained is a choice: all weights of the base, or the LoRA factors of the adapters; in mode fam the prompt with
- * either. The gradient of a LoRA factor B is kept as that of the scaled factor that the model computes with, and is given
+ * What is trained is a choice: all weights of the base, or the LoRA factors of the adapters, in mode fam the prompt with
+ * either; or the prompt alone. The gradient of a LoRA factor B is kept as that of the scaled factor that the model computes with, and is given
  * out times the scale.
  */
 #ifndef FAM_MODEL_GRADIENTS_H
@@ -21,7 +21,8 @@ typedef struct fam_layer_gradient {
     fam_linear_gradient q, k, v, o, gate, up, down;
 } fam_layer_gradient;
 
-typedef enum fam_trained { FAM_TRAIN_ALL, FAM_TRAIN_ADAPTERS } fam_trained;
+/* PROMPT: only the prompt (mode fam); adapters there are stay as they are. */
+typedef enum fam_trained { FAM_TRAIN_ALL, FAM_TRAIN_ADAPTERS, FAM_TRAIN_PROMPT } fam_trained;
 
 typedef struct fam_gradients {
     const fam_model *model;
@@ -45,6 +46,8 @@ typedef struct fam_gradient {
     int n_dims;
     int64_t shape[2];
     double factor;
+    fam_weight *weight; /* the trained tensor's place in the model: a weight, which holds factor * the file's tensor, or */
+    float *vector;      /* plain memory on the device (norms; the prompt: the first layer's first state) */
 } fam_gradient;
 
 /* Calls `visit` for every trained tensor, in a fixed order; stops at the first status that is not FAM_OK. */

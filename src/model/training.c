@@ -111,8 +111,10 @@ static void set_shape(fam_training *t, const fam_model *model, int64_t sequences
     t->readers = fam ? fam_block_of(&model->window, tokens - 1) + 1 : 0;
 }
 
-uint64_t fam_training_bytes(const fam_model *model, int64_t sequences, int64_t tokens)
+uint64_t fam_training_bytes(const fam_model *model, const fam_training_options *options, fam_trained trained)
 {
+    int64_t sequences = options->sequences, tokens = options->tokens;
+    (void)trained;
     fam_training shape = {0};
     set_shape(&shape, model, sequences, tokens);
     taking k = {.t = &shape, .count_only = true};
@@ -147,9 +149,10 @@ done:
     return status;
 }
 
-fam_status fam_training_create(fam_training **out, const fam_model *model, int64_t sequences, int64_t tokens,
+fam_status fam_training_create(fam_training **out, const fam_model *model, const fam_training_options *options,
                                fam_error *error)
 {
+    int64_t sequences = options->sequences, tokens = options->tokens;
     fam_status status = FAM_OK;
     fam_training *t = NULL;
     FAM_TRY_ALLOC(t, fam_alloc_zeroed(model->memory, sizeof *t), "training");

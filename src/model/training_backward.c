@@ -168,7 +168,7 @@ static void states_back(fam_training *t, fam_gradients *gradients, int64_t layer
                      state_gradient(t, t->dstate_v, block, 0), fam_training_state_rope(t, block + 1),
                      fam_training_state_rope(t, block), t->dstate);
     }
-    for (int64_t b = 0; !t->batch.start_state && b < t->sequences; b++)
+    for (int64_t b = 0; !t->batch.start_states && b < t->sequences; b++)
         ops->add(t->exec, t->dinitial + layer * rows * model->config.hidden_size,
                  t->dstate + b * rows * model->config.hidden_size, rows * model->config.hidden_size);
 }

@@ -108,6 +108,11 @@ static void project_state(fam_training *t, int64_t layer, int64_t block)
             fam_training_state_rope(t, block + 1), fam_training_state_rope(t, block));
 }
 
+static int64_t model_layers(const fam_training *t)
+{
+    return t->model->config.layers;
+}
+
 /* What each sequence's layer starts from. */
 static void first_state(fam_training *t, int64_t layer)
 {
@@ -115,8 +120,8 @@ static void first_state(fam_training *t, int64_t layer)
     int64_t elements = t->model->window.fam_length * t->model->config.hidden_size;
     float *state = fam_training_state(t, layer, 0)->x;
     for (int64_t b = 0; b < t->sequences; b++) {
-        if (t->batch.start_state)
-            backend->ops->write(backend, state + b * elements, t->batch.start_state + layer * elements,
+        if (t->batch.start_states)
+            backend->ops->write(backend, state + b * elements, t->batch.start_states + (b * model_layers(t) + layer) * elements,
                                 (size_t)elements * sizeof(float));
         else
             backend->ops->copy(backend, state + b * elements, t->prompt_tape[layer].x,
@@ -215,9 +220,6 @@ fam_status fam_training_forward(fam_training *t, const fam_training_batch *batch
 {
     fam_status status = FAM_OK;
     const fam_model *model = t->model;
-    FAM_FAIL_IF(batch->sequences != t->sequences || batch->tokens != t->tokens, FAM_STATUS_INVALID_ARGUMENT,
-                "batch: found %lld x %lld tokens, need %lld x %lld", (long long)batch->sequences,
-                (long long)batch->tokens, (long long)t->sequences, (long long)t->tokens);
     t->batch = *batch;
     FAM_TRY(prepare(t, error));
     make_tables(t);

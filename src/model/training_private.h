@@ -100,7 +100,7 @@ static inline float *fam_training_raw_state(const fam_training *t, int64_t layer
 /* Whether update u adds the state before. */
 static inline bool fam_training_has_residual(const fam_training *t, int64_t update)
 {
-    return update > 0 || t->batch.start_state != NULL;
+    return update > 0 || t->batch.start_states != NULL;
 }
 
 #endif

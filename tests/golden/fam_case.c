@@ -158,9 +158,10 @@ static fam_status run_training(const golden_case *c, gathered *g, fam_engine *en
     FAM_TRY_ALLOC(weights, fam_alloc_array(memory, (size_t)c->count, sizeof *weights), "loss weights");
     for (int64_t i = 0; i < c->count; i++)
         weights[i] = (float)c->weights[i];
-    const fam_training_batch batch = {.sequences = 1, .tokens = c->count, .ids = c->tokens, .weights = weights,
-                                      .offsets = &c->offset, .start_state = start_state};
-    FAM_TRY(fam_training_create(&training, engine->model, 1, c->count, error));
+    const fam_training_batch batch = {.ids = c->tokens, .weights = weights,
+                                      .offsets = &c->offset, .start_states = start_state};
+    const fam_training_options options = {.sequences = 1, .tokens = c->count, .backward = true};
+    FAM_TRY(fam_training_create(&training, engine->model, &options, error));
     FAM_TRY(fam_gradients_create(&gradients, engine->model, c->adapter[0] ? FAM_TRAIN_ADAPTERS : FAM_TRAIN_ALL, error));
     FAM_TRY(fam_training_forward(training, &batch, &loss_sum, &weight_sum, error));
     double scale = weight_sum > 0 ? 1 / weight_sum : 0;

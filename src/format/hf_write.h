@@ -1,0 +1,16 @@
+/*
+ * format/hf_write.h: writing a model as a Hugging Face directory that transformers opens, FAM settings inside.
+ */
+#ifndef FAM_FORMAT_HF_WRITE_H
+#define FAM_FORMAT_HF_WRITE_H
+
+#include "format/checkpoint.h"
+
+/* Writes config.json (with the key "fam" if settings say anything) and model.safetensors from `tensors` (F32, F16 or
+ * BF16, Hugging Face names; "fam.prompt" among them in mode fam). A tokenizer is the caller's. The directory is made if
+ * need be; each file is replaced atomically, config.json last. bos, eos: ids, or -1. */
+fam_status fam_hf_write(const char *directory, fam_memory *memory, const fam_model_config *config,
+                        const fam_settings *settings, int32_t bos, int32_t eos, const fam_tensor *tensors, int64_t count,
+                        fam_error *error);
+
+#endif
