@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "backend/open.h"
+#include "session/engine.h"
 #include "session/internal.h"
 #include "session/open_tokenizer.h"
 
@@ -293,6 +294,16 @@ void fam_engine_info_get(const fam_engine *engine, fam_engine_info *out)
         .window = model->window.window,
         .context = engine->context,
         .adapter_count = (size_t)engine->adapter_count};
+}
+
+void fam_engine_parts_get(fam_engine *engine, fam_engine_parts *out)
+{
+    *out = (fam_engine_parts){.memory = &engine->memory,
+                              .checkpoint = engine->checkpoint,
+                              .adapters = engine->adapters,
+                              .adapter_count = engine->adapter_count,
+                              .prompt = engine->model->window.mode == FAM_MODE_FAM ? find_prompt(engine) : NULL,
+                              .model = engine->model};
 }
 
 const fam_tokenizer *fam_engine_tokenizer(const fam_engine *engine)
