@@ -25,7 +25,8 @@ struct fam_adapter {
     fam_memory *memory;
     char *path;
     int64_t rank;
-    double scale;
+    double scale, alpha;
+    bool rslora;
     fam_settings settings;
     fam_safetensors *lora_file, *prompt_file; /* NULL where there is none */
     lora *loras;                              /* sorted by module */
@@ -206,6 +207,8 @@ static fam_status read_lora(fam_adapter *adapter, const fam_model_config *base, 
     FAM_TRY(fam_safetensors_open(&adapter->lora_file, adapter->memory, weights_path, error));
     adapter->rank = config.rank;
     adapter->scale = config.scale;
+    adapter->alpha = config.alpha;
+    adapter->rslora = config.rslora;
     FAM_TRY(collect_loras(adapter, &config, config_path, base, error));
 done:
     json_decref(config.object);
@@ -318,6 +321,16 @@ const char *fam_adapter_path(const fam_adapter *adapter)
 int64_t fam_adapter_rank(const fam_adapter *adapter)
 {
     return adapter->rank;
+}
+
+double fam_adapter_alpha(const fam_adapter *adapter)
+{
+    return adapter->alpha;
+}
+
+bool fam_adapter_rslora(const fam_adapter *adapter)
+{
+    return adapter->rslora;
 }
 
 double fam_adapter_scale(const fam_adapter *adapter)

@@ -23,6 +23,8 @@ void fam_adapter_free(fam_adapter *adapter);
 
 const char *fam_adapter_path(const fam_adapter *adapter);
 int64_t fam_adapter_rank(const fam_adapter *adapter); /* r of adapter_config.json; 0 without LoRA */
+double fam_adapter_alpha(const fam_adapter *adapter); /* lora_alpha; 0 without LoRA */
+bool fam_adapter_rslora(const fam_adapter *adapter);  /* use_rslora */
 double fam_adapter_scale(const fam_adapter *adapter); /* lora_alpha / r, or / sqrt(r) with use_rslora; 0 without LoRA */
 const fam_settings *fam_adapter_settings(const fam_adapter *adapter); /* what it leaves out is negative */
 

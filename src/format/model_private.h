@@ -150,7 +150,8 @@ fam_status fam_gguf_model_open(fam_checkpoint *checkpoint, const fam_checkpoint_
 typedef struct fam_peft_config {
     json_t *object;
     int64_t rank;
-    double scale;
+    double scale, alpha;
+    bool rslora;
     json_t *targets; /* target_modules where it is a list, else NULL */
 } fam_peft_config;
 fam_status fam_peft_config_parse(fam_peft_config *out, const char *name, const char *text, size_t size,
