@@ -115,9 +115,13 @@ typedef struct fam_adamw_step {
     int64_t step;
 } fam_adamw_step;
 
+/* With b = beta2 (1 - beta2^(step-1)) / (1 - beta2^step), the decay that has Adam's correction in it, and
+ * s = max(epsilon^2, 1e-30): row = b row + (1-b) mean of (scale gradient)^2 + s along the row, column alike;
+ * u = scale gradient / sqrt(row column / mean(row)), or / sqrt(row) where that holds them whole; u is divided by
+ * max(1, rms(u) / clip); m = beta1 m + (1 - beta1) rate u; x = (1 - rate weight_decay) x - m. */
 typedef struct fam_adafactor_step {
     double rate, beta1, beta2, epsilon, weight_decay, scale;
-    double clip; /* of the update's RMS (1 in the paper of Shazeer and Stern) */
+    double clip; /* of the update's RMS (1 in the paper of Shazeer and Stern); 0: not */
     int64_t step;
 } fam_adafactor_step;
 

@@ -1,6 +1,6 @@
 /*
  * backend/cpu/cpu.c: the CPU backend's table: memory, weights, executions. The operators are in matmul.c, rows.c and
- * attention_op.c, what flows back through them in backward_*.c.
+ * attention_op.c, what flows back through them in backward_*.c, the optimisers in optimizer_ops.c.
  */
 #include "backend/cpu/cpu.h"
 
@@ -189,6 +189,9 @@ static const fam_backend_ops cpu_ops = {
     .row_rms_backward = fam_cpu_row_rms_backward,
     .rescale_rows_backward = fam_cpu_rescale_rows_backward,
     .cross_entropy_backward = fam_cpu_cross_entropy_backward,
+    .sum_squares = fam_cpu_sum_squares,
+    .adamw = fam_cpu_adamw_op,
+    .adafactor = fam_cpu_adafactor_op,
 };
 
 fam_status fam_cpu_backend_create(fam_backend **out, fam_memory *memory, const fam_cpu_options *options,

@@ -129,6 +129,13 @@ fam_status fam_cpu_prepare_backward(fam_exec *exec, const fam_weight *weight, in
 
 void fam_cpu_backward_free(fam_memory *memory, fam_cpu_backward *backward);
 
+/* optimizer_ops.c */
+double fam_cpu_sum_squares(fam_exec *exec, const float *x, int64_t count);
+void fam_cpu_adamw_op(fam_exec *exec, float *x, float *m, float *v, const float *gradient, int64_t count,
+                      const fam_adamw_step *step);
+void fam_cpu_adafactor_op(fam_exec *exec, float *x, float *m, float *row, float *column, const float *gradient,
+                          int64_t rows, int64_t columns, const fam_adafactor_step *step);
+
 /* backward_attention.c */
 void fam_cpu_attention_backward(fam_exec *exec, const fam_attention_backward_job *jobs, int count,
                                 const fam_attention_shape *shape);
