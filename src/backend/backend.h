@@ -244,6 +244,9 @@ typedef struct fam_backend_ops {
      * first time on a weight can fail for want of memory. Nobody else may use the weight meanwhile. */
     fam_status (*weight_write)(fam_exec *exec, fam_weight *weight, const float *values, double factor, fam_error *error);
 
+    /* best [n] (host memory) = the column of the largest element of each row of x [n, width], the first of equals. */
+    void (*row_best)(fam_exec *exec, int32_t *best, const float *x, int64_t n, int64_t width);
+
     /* x [n, width] += level * rms(row) * standard normal numbers; element i of the whole gets number i of the stream that
      * the seed names, whatever the number of threads. */
     void (*add_noise)(fam_exec *exec, float *x, double level, uint64_t seed, int64_t n, int64_t width);
