@@ -15,10 +15,12 @@ enum {
     TOKENIZE = 1 << VERB_TOKENIZE,
     INSPECT = 1 << VERB_INSPECT,
     BENCH = 1 << VERB_BENCH,
+    TRAIN = 1 << VERB_TRAIN,
     WRITES = GENERATE | CHAT,
     READS = GENERATE | SCORE | TOKENIZE,
     RUNS = GENERATE | CHAT | SCORE | INSPECT | BENCH,
-    ALL = RUNS | TOKENIZE
+    COMPUTES = RUNS | TRAIN,
+    ALL = RUNS | TOKENIZE | TRAIN
 };
 
 static const double TOKENS_MAX = 1099511627776.0; /* 2^40: positions end there */
@@ -62,6 +64,14 @@ static const verb_info verbs[VERB_COUNT] = {
                     "after another with so many tokens read before. The tokens are drawn at random. Each figure is the "
                     "median of the repetitions, with the slowest and the fastest.",
                     "fam bench model.gguf --mode bswa --prompt-tokens 512,4096 --depths 0,4096,65536"},
+    [VERB_TRAIN] = {"train", "RECIPE", "trains a model or an adapter: gives a model its memory",
+                    "RECIPE is a YAML file; docs/RECIPES.md has every key, and recipes/ has ready ones. The run lies in a "
+                    "folder: the recipe as used, a line of metrics for each step, checkpoints, and at the end the result: "
+                    "an adapter directory (which PEFT loads too) or a model directory. Its path is printed.\n\n"
+                    "Given again, the same command goes on from the newest whole checkpoint, with the same numbers as if "
+                    "it had never stopped. Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint and exit with 75; a second one "
+                    "exits at once, and the checkpoints there are stay good.",
+                    "fam train recipes/tutorial.yaml --out runs/tutorial --set train.seed=1"},
 };
 
 #define SAMPLING "Generating"
@@ -122,6 +132,16 @@ static const option_info table[OPTION_COUNT] = {
                               "decode: generate so many tokens for one figure"},
     [OPTION_REPETITIONS] = {"repetitions", KIND_INTEGER, "N", "5", 1, 10000, false, false, BENCH, "Measuring",
                             "measure so often"},
+    [OPTION_OUT] = {"out", KIND_PATH, "DIR", NULL, 0, 0, false, false, TRAIN, "Run",
+                    "the folder of the run (else runs/ and the recipe's name)"},
+    [OPTION_SET] = {"set", KIND_WORD, "KEY=VALUE", NULL, 0, 0, false, true, TRAIN, "Run",
+                    "as if the recipe said so: --set optimizer.learning_rate=1e-4"},
+    [OPTION_RESUME] = {"resume", KIND_CHOICE, "auto|must|never", NULL, 0, 0, false, false, TRAIN, "Run",
+                       "go on from a checkpoint if there is one (auto, if not given); refuse to begin anew; refuse to go on"},
+    [OPTION_OVERRIDE] = {"override", KIND_WORD, "KEY", NULL, 0, 0, false, true, TRAIN, "Run",
+                         "resume although this key of the recipe has another value now"},
+    [OPTION_DRY_RUN] = {"dry-run", KIND_FLAG, NULL, NULL, 0, 0, false, false, TRAIN, "Run",
+                        "open and check everything, tell what the run would take, and stop"},
     [OPTION_ADAPTER] = {"adapter", KIND_ADAPTER, "DIR[:SCALE]", NULL, 0, 0, false, true, RUNS, MODEL,
                         "apply this adapter (a PEFT directory, FAM files beside it); SCALE multiplies its own scale"},
     [OPTION_MODE] = {"mode", KIND_CHOICE, "full|swa|bswa|fam", NULL, 0, 0, false, false, RUNS, MODEL,
@@ -144,13 +164,13 @@ static const option_info table[OPTION_COUNT] = {
                         "mode full: tokens that the cache can hold (else the model's context length)"},
     [OPTION_IGNORE_CONFIG_KEY] = {"ignore-config-key", KIND_WORD, "NAME", NULL, 0, 0, false, true, RUNS, MODEL,
                                   "accept this key of config.json although it may change the result"},
-    [OPTION_DEVICE] = {"device", KIND_DEVICE, "cpu", "cpu", 0, 0, false, false, RUNS, "Machine",
+    [OPTION_DEVICE] = {"device", KIND_DEVICE, "cpu", "cpu", 0, 0, false, false, COMPUTES, "Machine",
                        "where to compute: this build has no other device"},
-    [OPTION_THREADS] = {"threads", KIND_INTEGER, "N", NULL, 1, 1024, false, false, RUNS, "Machine",
+    [OPTION_THREADS] = {"threads", KIND_INTEGER, "N", NULL, 1, 1024, false, false, COMPUTES, "Machine",
                         "threads (else as many as there are processors for this process)"},
-    [OPTION_DTYPE] = {"dtype", KIND_CHOICE, "f32|bf16", NULL, 0, 0, false, false, RUNS, "Machine",
+    [OPTION_DTYPE] = {"dtype", KIND_CHOICE, "f32|bf16", NULL, 0, 0, false, false, COMPUTES, "Machine",
                       "arithmetic (else bf16 where the processor computes in it, else f32)"},
-    [OPTION_ISA] = {"isa", KIND_CHOICE, "portable|avx2|avx512|avx512vnni|avx512bf16|amx", NULL, 0, 0, false, false, RUNS,
+    [OPTION_ISA] = {"isa", KIND_CHOICE, "portable|avx2|avx512|avx512vnni|avx512bf16|amx", NULL, 0, 0, false, false, COMPUTES,
                     "Machine", "use only these instructions (else the best that the machine has)"},
     [OPTION_JSON] = {"json", KIND_FLAG, NULL, NULL, 0, 0, false, false, SCORE | TOKENIZE | INSPECT | BENCH, "Output",
                      "one JSON object on standard output"},

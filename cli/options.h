@@ -16,6 +16,7 @@ typedef enum verb_id {
     VERB_TOKENIZE,
     VERB_INSPECT,
     VERB_BENCH,
+    VERB_TRAIN,
     VERB_COUNT
 } verb_id;
 
@@ -56,6 +57,11 @@ typedef enum option_id {
     OPTION_DEPTHS,
     OPTION_DECODE_TOKENS,
     OPTION_REPETITIONS,
+    OPTION_OUT,
+    OPTION_SET,
+    OPTION_RESUME,
+    OPTION_OVERRIDE,
+    OPTION_DRY_RUN,
     OPTION_ADAPTER,
     OPTION_MODE,
     OPTION_BLOCK_SIZE,

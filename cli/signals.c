@@ -44,6 +44,15 @@ void signals_install(void)
     sigaction(SIGXFSZ, &action, NULL); /* a file grown too large is an error of write, told like others */
 }
 
+void signals_stop_on_usr1(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = on_stop;
+    sigaction(SIGUSR1, &action, NULL);
+}
+
 bool signals_stop_asked(void)
 {
     return stop_asked != 0;

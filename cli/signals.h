@@ -12,6 +12,9 @@ enum { EXIT_INTERRUPTED = 130 };
 
 void signals_install(void);
 
+/* SIGUSR1 asks for a stop too (training: what batch systems send before they end a job). */
+void signals_stop_on_usr1(void);
+
 /* Whether a stop was asked for. */
 bool signals_stop_asked(void);
 
