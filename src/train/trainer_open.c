@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "base/directory.h"
 #include "train/start.h"
 #include "train/trainer_private.h"
 
