@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -119,6 +120,16 @@ char *fam_path_join(fam_memory *memory, const char *directory, const char *name)
         return NULL;
     snprintf(path, a + b + 2, "%s%s%s", directory, slash ? "/" : "", name);
     return path;
+}
+
+fam_status fam_path_real(char **out, fam_memory *memory, const char *path, fam_error *error)
+{
+    char *real = realpath(path, NULL);
+    if (!real)
+        return io_error(error, path, "cannot resolve", errno);
+    *out = fam_strdup(memory, real);
+    free(real);
+    return *out ? FAM_OK : fam_out_of_memory(error, path);
 }
 
 bool fam_path_is_directory(const char *path)

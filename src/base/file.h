@@ -34,6 +34,8 @@ fam_status fam_file_read(uint8_t **out, size_t *size, fam_memory *memory, const 
 
 /* directory + "/" + name, released with fam_free; NULL when memory is short. */
 char *fam_path_join(fam_memory *memory, const char *directory, const char *name);
+/* The path from the root, without links, "." and ".."; something must be there. Released with fam_free. */
+fam_status fam_path_real(char **out, fam_memory *memory, const char *path, fam_error *error);
 bool fam_path_is_directory(const char *path);
 bool fam_path_exists(const char *path); /* any kind of file, also a dangling link */
 

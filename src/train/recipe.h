@@ -112,13 +112,14 @@ typedef struct fam_recipe {
     } output;
 } fam_recipe;
 
-/* Reads a recipe; `sets` are "key=value" with the key's path ("optimizer.learning_rate=1e-4", "data.0.path=book.txt"),
- * in order, as if the file had said so; the value is YAML. Unknown keys, wrong types, values out of range and keys that
- * contradict one another are refused with line and column: BAD_FORMAT; in a `set`: INVALID_ARGUMENT. NOT_FOUND, IO,
- * OUT_OF_MEMORY. Paths in a recipe are relative to the folder that it lies in. */
+/* Reads a recipe, laid over the one that its `extends` names. `sets` are "key=value" with the key's path
+ * ("optimizer.learning_rate=1e-4", "data.0.path=book.txt"), in order, as if the file had said so; the value is YAML. A null
+ * value is as if the key were not there. Unknown keys, wrong types, values out of range and keys that contradict one
+ * another are refused with line and column: BAD_FORMAT; in a `set`: INVALID_ARGUMENT. NOT_FOUND, IO, OUT_OF_MEMORY. Paths in
+ * a recipe are relative to the folder that it lies in, in a set to the working directory; here they begin at the root. */
 fam_status fam_recipe_read(fam_recipe **out, fam_memory *memory, const char *path, const char *const *sets,
                            int64_t set_count, fam_error *error);
-/* The same from bytes; `name` stands for the path. Relative paths stay as they are. */
+/* The same from bytes; `name` stands for the path. Relative paths stay as they are; `extends` is refused. */
 fam_status fam_recipe_parse(fam_recipe **out, fam_memory *memory, const char *name, const char *text, size_t size,
                             const char *const *sets, int64_t set_count, fam_error *error);
 void fam_recipe_free(fam_recipe *recipe); /* NULL is allowed */
