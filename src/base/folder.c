@@ -32,7 +32,7 @@ static fam_status error_in(fam_error *error, const fam_folder *folder, const cha
     return fam_io_error(error, shown(path, folder, name), what, code);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------ */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 /* Takes the descriptor, which is closed if this fails. */
 static fam_status folder_create(fam_folder **out, fam_memory *memory, int fd, const char *parent, const char *name,
@@ -65,8 +65,7 @@ fam_status fam_folder_open(fam_folder **out, fam_memory *memory, const char *pat
     return folder_create(out, memory, fd, NULL, path, error);
 }
 
-fam_status fam_folder_open_in(fam_folder **out, const fam_folder *parent, const char *name, bool make,
-                              fam_error *error)
+fam_status fam_folder_open_in(fam_folder **out, const fam_folder *parent, const char *name, bool make, fam_error *error)
 {
     char path[SHOWN_SIZE];
     if (make && mkdirat(parent->fd, name, 0777) != 0 && errno != EEXIST)
@@ -149,7 +148,7 @@ done:
     return status;
 }
 
-/* ---- looking ------------------------------------------------------------------------------------------------------ */
+/* ---- looking ----------------------------------------------------------------------------------------------------- */
 
 static int compare_names(const void *a, const void *b)
 {
@@ -259,7 +258,7 @@ fam_status fam_folder_free_bytes(uint64_t *out, const fam_folder *folder, fam_er
     return FAM_OK;
 }
 
-/* ---- files -------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 fam_status fam_folder_read(uint8_t **out, size_t *size, const fam_folder *folder, const char *name, size_t limit,
                            fam_error *error)
@@ -267,7 +266,8 @@ fam_status fam_folder_read(uint8_t **out, size_t *size, const fam_folder *folder
     char path[SHOWN_SIZE];
     int fd;
     size_t expected;
-    fam_status status = fam_open_regular(&fd, &expected, folder->fd, name, O_NOFOLLOW, shown(path, folder, name), error);
+    fam_status status =
+        fam_open_regular(&fd, &expected, folder->fd, name, O_NOFOLLOW, shown(path, folder, name), error);
     if (status != FAM_OK)
         return status;
     status = fam_read_fd(out, fd, expected, folder->memory, path, limit, error);
@@ -277,8 +277,7 @@ fam_status fam_folder_read(uint8_t **out, size_t *size, const fam_folder *folder
     return status;
 }
 
-fam_status fam_folder_write(const fam_folder *folder, const char *name, const void *data, size_t size,
-                            fam_error *error)
+fam_status fam_folder_write(const fam_folder *folder, const char *name, const void *data, size_t size, fam_error *error)
 {
     char path[SHOWN_SIZE];
     fam_status status = FAM_OK;
@@ -309,8 +308,7 @@ void fam_hash_bytes(fam_file_hash *out, const void *data, size_t size)
     put_hash(out, size, XXH3_128bits(data, size));
 }
 
-fam_status fam_folder_hash(fam_file_hash *out, const fam_folder *folder, const char *name, bool sync,
-                           fam_error *error)
+fam_status fam_folder_hash(fam_file_hash *out, const fam_folder *folder, const char *name, bool sync, fam_error *error)
 {
     char path[SHOWN_SIZE];
     int fd;
@@ -318,7 +316,8 @@ fam_status fam_folder_hash(fam_file_hash *out, const fam_folder *folder, const c
     uint64_t bytes = 0;
     uint8_t *piece = NULL;
     XXH3_state_t *hash = NULL;
-    fam_status status = fam_open_regular(&fd, &expected, folder->fd, name, O_NOFOLLOW, shown(path, folder, name), error);
+    fam_status status =
+        fam_open_regular(&fd, &expected, folder->fd, name, O_NOFOLLOW, shown(path, folder, name), error);
     if (status != FAM_OK)
         return status;
     FAM_TRY_ALLOC(piece, fam_alloc(folder->memory, PIECE_BYTES), path);
@@ -347,7 +346,7 @@ done:
     return status;
 }
 
-/* ---- renaming and deleting ---------------------------------------------------------------------------------------- */
+/* ---- renaming and deleting --------------------------------------------------------------------------------------- */
 
 fam_status fam_folder_rename(const fam_folder *folder, const char *from, const char *to, fam_error *error)
 {
@@ -388,8 +387,9 @@ static fam_status remove_name(const fam_folder *folder, const char *name, int de
         return FAM_OK;
     if (errno != ENOTEMPTY && errno != EEXIST)
         return error_in(error, folder, name, "cannot delete", errno == ENOTDIR ? code : errno);
-    FAM_FAIL_IF(depth == FAM_FOLDER_DEPTH_MAX, FAM_STATUS_IO, "%s/%s: cannot delete: found folders nested more than %d deep",
-                folder->path, name, FAM_FOLDER_DEPTH_MAX);
+    FAM_FAIL_IF(depth == FAM_FOLDER_DEPTH_MAX, FAM_STATUS_IO,
+                "%s/%s: cannot delete: found folders nested more than %d deep", folder->path, name,
+                FAM_FOLDER_DEPTH_MAX);
     FAM_TRY(fam_folder_open_in(&inner, folder, name, false, error));
     FAM_TRY(empty_folder(inner, depth + 1, error));
     if (unlinkat(folder->fd, name, AT_REMOVEDIR) != 0 && errno != ENOENT)

@@ -30,11 +30,12 @@ static fam_status in_use(int fd, const char *path, fam_error *error)
     text[got > 0 ? got : 0] = '\0';
     long process = strtol(text, &end, 10);
     if (process <= 0 || *end != ' ' || end[1] == '\0') /* it is about to write its name, or cannot */
-        return fam_error_set(error, FAM_STATUS_MISMATCH, "%s: found a folder in use by another process, need one that is "
-                             "not in use", path);
+        return fam_error_set(error, FAM_STATUS_MISMATCH,
+                             "%s: found a folder in use by another process, need one that is not in use", path);
     end[1 + strcspn(end + 1, "\n")] = '\0';
-    return fam_error_set(error, FAM_STATUS_MISMATCH, "%s: found a folder in use by process %ld on %s, need one that is "
-                         "not in use", path, process, end + 1);
+    return fam_error_set(error, FAM_STATUS_MISMATCH,
+                         "%s: found a folder in use by process %ld on %s, need one that is not in use", path, process,
+                         end + 1);
 }
 
 /* Whether the name still leads to the file that was locked: another may have deleted it in between. */

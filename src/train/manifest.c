@@ -83,15 +83,16 @@ fam_status fam_manifest_add(fam_manifest *manifest, const char *where, const cha
 {
     const char *fault = path_fault(path);
     if (fault)
-        return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT, "%s: checkpoint file \"%s\": found %s, need a plain "
-                             "relative path", where, path, fault);
+        return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT,
+                             "%s: checkpoint file \"%s\": found %s, need a plain relative path", where, path, fault);
     if (manifest->count == FAM_MANIFEST_FILES_MAX)
-        return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT, "%s: checkpoint: found more than %d files, need at "
-                             "most so many", where, FAM_MANIFEST_FILES_MAX);
+        return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT,
+                             "%s: checkpoint: found more than %d files, need at most so many", where,
+                             FAM_MANIFEST_FILES_MAX);
     return append(manifest, where, path, hash, error);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------ */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static int compare_files(const void *a, const void *b)
 {
@@ -144,13 +145,13 @@ done:
     return status;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static fam_status check_tail(const char *name, const char *text, size_t size, fam_error *error)
 {
     fam_status status = FAM_OK;
-    FAM_FAIL_IF(size < TAIL_BYTES, FAM_STATUS_BAD_FORMAT, "%s: too short: found %zu bytes, need at least %d", name, size,
-                TAIL_BYTES);
+    FAM_FAIL_IF(size < TAIL_BYTES, FAM_STATUS_BAD_FORMAT, "%s: too short: found %zu bytes, need at least %d", name,
+                size, TAIL_BYTES);
     size_t covered = size - TAIL_BYTES;
     char tail[TAIL_BYTES + 1];
     fam_file_hash hash;
@@ -220,8 +221,8 @@ fam_status fam_manifest_parse(fam_manifest *out, fam_memory *memory, const char 
     json_t *root = NULL, *files = NULL;
     fam_manifest_init(&manifest, memory, 0);
     fam_manifest_init(out, memory, 0);
-    FAM_FAIL_IF(size > FAM_MANIFEST_BYTES_MAX, FAM_STATUS_BAD_FORMAT, "%s: size: found %zu bytes, need at most %d", name,
-                size, FAM_MANIFEST_BYTES_MAX);
+    FAM_FAIL_IF(size > FAM_MANIFEST_BYTES_MAX, FAM_STATUS_BAD_FORMAT, "%s: size: found %zu bytes, need at most %d",
+                name, size, FAM_MANIFEST_BYTES_MAX);
     FAM_TRY(check_tail(name, text, size, error));
     FAM_TRY(fam_json_parse(&root, name, text, size, error));
     FAM_FAIL_IF(!json_is_object(root), FAM_STATUS_BAD_FORMAT, "%s: top level: found an array, need an object", name);

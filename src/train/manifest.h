@@ -12,8 +12,8 @@
  *     "xxh3_128": "0123456789abcdef0123456789abcdef"
  *   }
  *
- * The last two lines are, to the byte, `  "xxh3_128": "<32 digits>"` and `}`, and the digits are the XXH3-128 (high word
- * first) of all that is before them. This holds in every version, so damage is told from a newer version.
+ * The last two lines are, to the byte, `  "xxh3_128": "<32 digits>"` and `}`, and the digits are the XXH3-128 (high
+ * word first) of all that is before them. This holds in every version, so damage is told from a newer version.
  */
 #ifndef FAM_TRAIN_MANIFEST_H
 #define FAM_TRAIN_MANIFEST_H

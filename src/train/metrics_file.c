@@ -12,6 +12,9 @@
 
 #include "base/descriptor.h"
 #include "format/json.h"
+#include "train/snapshot_private.h"
+
+#define NAME "metrics.jsonl"
 
 struct fam_metrics_file {
     fam_memory *memory;
@@ -86,40 +89,36 @@ static fam_status open_file(fam_metrics_file *file, fam_error *error)
     return FAM_OK;
 }
 
-fam_status fam_metrics_file_open(fam_metrics_file **out, fam_memory *memory, const char *run, int64_t resume_step,
+fam_status fam_metrics_file_open(fam_metrics_file **out, const fam_run_folder *run, int64_t resume_step,
                                  fam_error *error)
 {
     fam_status status = FAM_OK;
     fam_mapping map = {0};
     fam_metrics_file *file = NULL;
-    fam_folder *folder = NULL;
-    FAM_TRY_ALLOC(file, fam_alloc_zeroed(memory, sizeof *file), run);
-    file->memory = memory;
+    FAM_TRY_ALLOC(file, fam_alloc_zeroed(run->memory, sizeof *file), NAME);
+    file->memory = run->memory;
     file->fd = -1;
-    FAM_TRY_ALLOC(file->path, fam_path_join(memory, run, "metrics.jsonl"), run);
+    FAM_TRY_ALLOC(file->path, fam_path_join(run->memory, fam_folder_path(run->root), NAME), NAME);
     FAM_TRY(open_file(file, error));
     FAM_TRY(fam_mapping_open(&map, file->path, error));
     size_t end = end_of_step(&map, resume_step);
     if (end != (size_t)file->size)
         FAM_TRY(cut(file, (off_t)end, error));
     FAM_TRY(fam_sync_fd(file->fd, file->path, error));
-    FAM_TRY(fam_folder_open(&folder, memory, run, error));
-    FAM_TRY(fam_folder_sync(folder, error)); /* its name, too */
+    FAM_TRY(fam_folder_sync(run->root, error)); /* its name, too */
     *out = file;
     file = NULL;
 done:
-    fam_folder_close(folder);
     fam_mapping_close(&map);
     fam_metrics_file_close(file);
     return status;
 }
 
-fam_status fam_metrics_file_append(fam_metrics_file *file, const char *line, fam_error *error)
+fam_status fam_metrics_file_append(fam_metrics_file *file, const char *line, size_t size, fam_error *error)
 {
     fam_status status = FAM_OK;
-    size_t length = strlen(line);
-    struct iovec parts[] = {{(void *)(uintptr_t)line, length}, {(void *)(uintptr_t) "\n", 1}};
-    FAM_FAIL_IF(memchr(line, '\n', length), FAM_STATUS_INVALID_ARGUMENT, "%s: line: found a newline in it, need none",
+    struct iovec parts[] = {{(void *)(uintptr_t)line, size}, {(void *)(uintptr_t) "\n", 1}};
+    FAM_FAIL_IF(memchr(line, '\n', size), FAM_STATUS_INVALID_ARGUMENT, "%s: line: found a newline in it, need none",
                 file->path);
     if (file->torn)
         FAM_TRY(cut(file, file->size, error));
@@ -127,7 +126,7 @@ fam_status fam_metrics_file_append(fam_metrics_file *file, const char *line, fam
     do
         wrote = writev(file->fd, parts, 2);
     while (wrote < 0 && errno == EINTR);
-    if (wrote == (ssize_t)length + 1) {
+    if (wrote == (ssize_t)size + 1) {
         file->size += wrote;
         return FAM_OK;
     }

@@ -1,9 +1,9 @@
 /*
- * train/snapshot.c: checkpoints. Writing: files, MANIFEST, and only then the name that counts. Reading: the newest whose
- * MANIFEST and files agree.
+ * train/snapshot.c: checkpoints. Writing: files, MANIFEST, and only then the name that counts. Reading: the newest
+ * whose MANIFEST and files agree.
  *
- * At every moment of a commit the newest good checkpoint has its name: the new one gets it when all of it is on the disk,
- * and old ones lose theirs (to .trash) only when that name is on the disk, too.
+ * At every moment of a commit the newest good checkpoint has its name: the new one gets it when all of it is on the
+ * disk, and old ones lose theirs (to .trash) only when that name is on the disk, too.
  */
 #include "train/snapshot.h"
 
@@ -28,7 +28,7 @@ static const char *newest_below(const fam_folder_names *names, int64_t bound)
     return newest;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------ */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 struct fam_snapshot_writer {
     fam_memory *memory;
@@ -53,8 +53,8 @@ fam_status fam_snapshot_begin(fam_snapshot_writer **out, fam_run_folder *folder,
     char name[FAM_STEP_NAME_SIZE];
     uint64_t room = 0;
     if (folder->writing)
-        return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT, "%s: found a checkpoint being written, need one at a "
-                             "time", path);
+        return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT,
+                             "%s: found a checkpoint being written, need one at a time", path);
     FAM_FAIL_IF(step < 0, FAM_STATUS_INVALID_ARGUMENT, "%s: step: found %" PRId64 ", need 0 or more", path, step);
     FAM_TRY(fam_folder_free_bytes(&room, folder->checkpoints, error));
     FAM_FAIL_IF(room < bytes, FAM_STATUS_IO,
@@ -152,7 +152,8 @@ done:
 }
 
 /* Gives the checkpoint its name. One of the same step (damaged, or of a run that was begun anew) changes places with it
- * at once; where the file system cannot do that, it goes first. *renamed: the temporary name is no longer the new one's. */
+ * at once; where the file system cannot do that, it goes first. *renamed: the temporary name is no longer the new
+ * one's. */
 static fam_status publish(const fam_snapshot_writer *writer, bool *renamed, fam_error *error)
 {
     fam_status status = FAM_OK;
@@ -217,7 +218,7 @@ done:
     return status;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 /* Opens the folder that the last component of `path` lies in, links refused. *inner is NULL when it is `folder`. */
 static fam_status descend(fam_folder **inner, const char **name, const fam_folder *folder, const char *path,
@@ -323,16 +324,17 @@ static void tell_names(const notices *to, const fam_folder_names *names, const c
             fam_error_set(&line, FAM_STATUS_BAD_FORMAT, "%s/%s: being written, or left by a run that was killed", path,
                           name);
         else if (strncmp(name, "step_", 5) == 0 && fam_step_of_name(name) < 0)
-            fam_error_set(&line, FAM_STATUS_BAD_FORMAT, "%s/%s: not the name of a step: need step_ and at least eight "
-                          "digits, as in step_00000200", path, name);
+            fam_error_set(&line, FAM_STATUS_BAD_FORMAT,
+                          "%s/%s: not the name of a step: need step_ and at least eight digits, as in step_00000200",
+                          path, name);
         else
             continue;
         tell(to, line.message);
     }
 }
 
-/* Sets *whole if it is; else says why. What the system, not the checkpoint, refuses is an error: an older one is not taken
- * because memory was short. */
+/* Sets *whole if it is; else says why. What the system, not the checkpoint, refuses is an error: an older one is not
+ * taken because memory was short. */
 static fam_status try_step(bool *whole, const fam_folder *checkpoints, const char *name, fam_memory *memory,
                            const notices *to, fam_error *error)
 {
