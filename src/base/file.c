@@ -1,7 +1,9 @@
 /*
- * base/file.c: see file.h. All system calls that touch a path are here.
+ * base/file.c: see file.h. Folders and their locks are in folder.c and lock.c.
  */
 #include "base/file.h"
+
+#include "base/descriptor.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,13 +26,41 @@ fam_status fam_io_error(fam_error *error, const char *path, const char *what, in
     return fam_error_set(error, status, "%s: %s: %s", path, what, text);
 }
 
-/* Opens a regular file for reading. O_NONBLOCK keeps a FIFO without a writer from blocking. */
-static fam_status open_regular(int *fd, size_t *size, const char *path, fam_error *error)
+int fam_open_at(int folder, const char *name, int flags, unsigned mode)
 {
-    int opened;
+    int fd;
     do
-        opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    while (opened < 0 && errno == EINTR);
+        fd = openat(folder, name, flags | O_CLOEXEC, (mode_t)mode);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+fam_status fam_sync_fd(int fd, const char *path, fam_error *error)
+{
+    int result;
+    do
+        result = fsync(fd);
+    while (result != 0 && errno == EINTR);
+    return result == 0 ? FAM_OK : fam_io_error(error, path, "cannot sync", errno);
+}
+
+fam_status fam_sync_folder_fd(int fd, const char *path, fam_error *error)
+{
+    int result;
+    do
+        result = fsync(fd);
+    while (result != 0 && errno == EINTR);
+    if (result != 0 && errno != EINVAL && errno != EROFS) /* some file systems cannot sync a directory */
+        return fam_io_error(error, path, "cannot sync", errno);
+    return FAM_OK;
+}
+
+fam_status fam_open_regular(int *fd, size_t *size, int folder, const char *name, int flags, const char *path,
+                            fam_error *error)
+{
+    int opened = fam_open_at(folder, name, O_RDONLY | O_NONBLOCK | flags, 0);
+    if (opened < 0 && errno == ELOOP && flags & O_NOFOLLOW)
+        return fam_error_set(error, FAM_STATUS_BAD_FORMAT, "%s: found a symbolic link, need a regular file", path);
     if (opened < 0)
         return fam_io_error(error, path, "cannot open", errno);
     struct stat st;
@@ -41,7 +71,8 @@ static fam_status open_regular(int *fd, size_t *size, const char *path, fam_erro
     }
     if (!S_ISREG(st.st_mode)) {
         close(opened);
-        return fam_error_set(error, FAM_STATUS_IO, "%s: found %s, need a regular file", path,
+        return fam_error_set(error, flags & O_NOFOLLOW ? FAM_STATUS_BAD_FORMAT : FAM_STATUS_IO,
+                             "%s: found %s, need a regular file", path,
                              S_ISDIR(st.st_mode) ? "a directory" : "a special file");
     }
     *fd = opened;
@@ -53,7 +84,7 @@ fam_status fam_mapping_open(fam_mapping *out, const char *path, fam_error *error
 {
     int fd;
     size_t size;
-    fam_status status = open_regular(&fd, &size, path, error);
+    fam_status status = fam_open_regular(&fd, &size, AT_FDCWD, path, 0, path, error);
     if (status != FAM_OK)
         return status;
     void *data = NULL;
@@ -77,15 +108,12 @@ void fam_mapping_close(fam_mapping *mapping)
     *mapping = (fam_mapping){0};
 }
 
-fam_status fam_file_read(uint8_t **out, size_t *size, fam_memory *memory, const char *path, size_t limit,
-                         fam_error *error)
+fam_status fam_read_fd(uint8_t **out, int fd, size_t expected, fam_memory *memory, const char *path, size_t limit,
+                       fam_error *error)
 {
-    int fd = -1;
-    size_t expected = 0, have = 0;
+    fam_status status = FAM_OK;
+    size_t have = 0;
     uint8_t *data = NULL;
-    fam_status status = open_regular(&fd, &expected, path, error);
-    if (status != FAM_OK)
-        return status;
     FAM_FAIL_IF(expected > limit, FAM_STATUS_BAD_FORMAT, "%s: size: found %zu bytes, need at most %zu", path, expected,
                 limit);
     FAM_TRY_ALLOC(data, fam_alloc(memory, expected + 1), path);
@@ -103,10 +131,23 @@ fam_status fam_file_read(uint8_t **out, size_t *size, fam_memory *memory, const 
     }
     data[expected] = '\0';
     *out = data;
-    *size = expected;
     data = NULL;
 done:
     fam_free(memory, data);
+    return status;
+}
+
+fam_status fam_file_read(uint8_t **out, size_t *size, fam_memory *memory, const char *path, size_t limit,
+                         fam_error *error)
+{
+    int fd;
+    size_t expected;
+    fam_status status = fam_open_regular(&fd, &expected, AT_FDCWD, path, 0, path, error);
+    if (status != FAM_OK)
+        return status;
+    status = fam_read_fd(out, fd, expected, memory, path, limit, error);
+    if (status == FAM_OK)
+        *size = expected;
     close(fd);
     return status;
 }
@@ -219,46 +260,42 @@ done:
     return status;
 }
 
-fam_status fam_atomic_file_write(fam_atomic_file *file, const void *data, size_t size, fam_error *error)
+fam_status fam_write_fd(int fd, const void *data, size_t size, const char *path, fam_error *error)
 {
     const uint8_t *next = data;
     while (size > 0) {
-        ssize_t wrote = write(file->fd, next, size);
+        ssize_t wrote = write(fd, next, size);
         if (wrote < 0 && errno == EINTR)
             continue;
         if (wrote < 0)
-            return fam_io_error(error, file->temporary, "cannot write", errno);
+            return fam_io_error(error, path, "cannot write", errno);
         next += wrote;
         size -= (size_t)wrote;
     }
     return FAM_OK;
 }
 
+fam_status fam_atomic_file_write(fam_atomic_file *file, const void *data, size_t size, fam_error *error)
+{
+    return fam_write_fd(file->fd, data, size, file->temporary, error);
+}
+
 static fam_status sync_directory(const char *path, fam_error *error)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = fam_open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
         return fam_io_error(error, path, "cannot open", errno);
-    int result = fsync(fd), code = errno;
+    fam_status status = fam_sync_folder_fd(fd, path, error);
     close(fd);
-    if (result != 0 && code != EINVAL && code != EROFS) /* some file systems cannot sync a directory */
-        return fam_io_error(error, path, "cannot sync", code);
-    return FAM_OK;
+    return status;
 }
 
 fam_status fam_atomic_file_commit(fam_atomic_file *file, fam_error *error)
 {
     fam_status status = FAM_OK;
     bool renamed = false;
-    int result;
-    do
-        result = fsync(file->fd);
-    while (result != 0 && errno == EINTR);
-    if (result != 0) {
-        status = fam_io_error(error, file->temporary, "cannot sync", errno);
-        goto done;
-    }
-    result = close(file->fd);
+    FAM_TRY(fam_sync_fd(file->fd, file->temporary, error));
+    int result = close(file->fd);
     file->fd = -1;
     if (result != 0 && errno != EINTR) {
         status = fam_io_error(error, file->temporary, "cannot close", errno);

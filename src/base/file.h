@@ -27,6 +27,9 @@ typedef struct fam_mapping {
 fam_status fam_mapping_open(fam_mapping *out, const char *path, fam_error *error);
 void fam_mapping_close(fam_mapping *mapping);
 
+/* "<path>: <what>: <the system's words for this errno>": NOT_FOUND, OUT_OF_MEMORY or IO. */
+fam_status fam_io_error(fam_error *error, const char *path, const char *what, int code);
+
 /* Reads a whole regular file of at most `limit` bytes; *out is NUL-terminated (the NUL is not counted) and is released
  * with fam_free. Larger: FAM_STATUS_BAD_FORMAT. */
 fam_status fam_file_read(uint8_t **out, size_t *size, fam_memory *memory, const char *path, size_t limit,

@@ -15,8 +15,9 @@
 
 typedef struct fam_run_folder fam_run_folder; /* holds the lock */
 
-/* Makes the folder if it is not there, takes the lock (MISMATCH "in use by process N on HOST" while its holder lives),
- * and clears away what a killed run left (.tmp, .trash). IO. */
+/* Makes the folder (and those above it) if it is not there, takes the lock (MISMATCH "in use by process N on HOST"
+ * while its holder lives), and clears away what a killed run left (.tmp, .trash). IO; BAD_FORMAT: checkpoints is a link
+ * or a file. A folder is used by one thread. */
 fam_status fam_run_folder_open(fam_run_folder **out, fam_memory *memory, const char *path, fam_error *error);
 void fam_run_folder_close(fam_run_folder *folder); /* NULL is allowed */
 const char *fam_run_folder_path(const fam_run_folder *folder);
@@ -24,13 +25,18 @@ const char *fam_run_folder_path(const fam_run_folder *folder);
 /* ---- writing ---- */
 
 typedef struct fam_snapshot_writer fam_snapshot_writer;
-/* Begins step_N.tmp. bytes: about what it will take, checked against the free space first (IO). */
+/* Begins step_N.tmp. bytes: about what it will take, checked against the free space first (IO). One writer at a time
+ * and no negative step: INVALID_ARGUMENT. */
 fam_status fam_snapshot_begin(fam_snapshot_writer **out, fam_run_folder *folder, int64_t step, uint64_t bytes,
                               fam_error *error);
 /* The folder that files are to be written in (sub-folders may be made). */
 const char *fam_snapshot_folder(const fam_snapshot_writer *writer);
-/* Hashes what is there, syncs it, writes MANIFEST, renames, syncs; then deletes all but the newest `keep`, by renaming
- * to .trash first. Frees the writer, whatever happens; after a failure nothing but the old checkpoints is left. */
+/* Hashes what is there, syncs it, writes MANIFEST, renames, syncs; then deletes all but the newest `keep` (at least 2),
+ * by renaming to .trash first. A checkpoint of this step that is there already is replaced; those of later steps, which
+ * the run has left behind (they were damaged, or it was begun anew), are deleted. Frees the writer, whatever happens;
+ * after a failure before the rename nothing but the old checkpoints is left. A failure after it (the folder cannot be
+ * synced, old ones not deleted) is told, too, though the new one is in place. IO; INVALID_ARGUMENT: what was written is
+ * no files and folders, or too many, or nested too deep (train/manifest.h has the limits). */
 fam_status fam_snapshot_commit(fam_snapshot_writer *writer, int64_t keep, fam_error *error);
 void fam_snapshot_abort(fam_snapshot_writer *writer); /* NULL is allowed */
 
@@ -41,11 +47,14 @@ typedef struct fam_snapshot {
     char *folder; /* released with fam_free */
 } fam_snapshot;
 
-/* The newest checkpoint that is whole: every file of its MANIFEST there with its size and hash. `skipped` (may be NULL)
- * is told, a line each, about those that are not. *out.folder NULL: there is none. The folder need not be locked. */
-fam_status fam_snapshot_find(fam_snapshot *out, fam_memory *memory, const char *run, void (*skipped)(void *context, const char *line),
-                             void *context, fam_error *error);
-/* Checks one checkpoint folder. BAD_FORMAT names the file. */
+/* The newest checkpoint that is whole: every file of its MANIFEST there with its size and hash; files that it does not
+ * list are not looked at. `skipped` (may be NULL) is told, a line each, about those that are damaged, left by a kill,
+ * or called as no step is. *out.folder NULL: there is none. What the system refuses (IO, OUT_OF_MEMORY), and a whole
+ * MANIFEST of a newer version (UNSUPPORTED), is an error: going on from an older one would throw steps away. The folder
+ * need not be locked; without the lock, one that is deleted meanwhile is told as skipped. */
+fam_status fam_snapshot_find(fam_snapshot *out, fam_memory *memory, const char *run,
+                             void (*skipped)(void *context, const char *line), void *context, fam_error *error);
+/* Checks one checkpoint folder. BAD_FORMAT names the file; UNSUPPORTED; NOT_FOUND: no such folder; IO. */
 fam_status fam_snapshot_check(const char *folder, fam_memory *memory, fam_error *error);
 
 #endif
