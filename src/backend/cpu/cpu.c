@@ -1,8 +1,7 @@
 /*
- * backend/cpu/cpu.c: the CPU backend's table: memory, executions. Weights are in weights.c, the operators in matmul.c, rows.c and
- * attention_op.c, what flows back through them in backward_*.c, what only training needs in training_ops.c.
- * backend/cpu/cpu.c: the CPU backend's table: memory, weights, executions. The operators are in matmul.c, rows.c and
- * attention_op.c, what flows back through them in backward_*.c, the optimisers in optimizer_ops.c.
+ * backend/cpu/cpu.c: the CPU backend's table: memory, executions. Weights are in weights.c, the operators in matmul.c,
+ * rows.c and attention_op.c, what flows back through them in backward_*.c, what only training needs in training_ops.c,
+ * the optimisers in optimizer_ops.c.
  */
 #include "backend/cpu/cpu.h"
 
