@@ -27,8 +27,21 @@ typedef struct fam_mapping {
 fam_status fam_mapping_open(fam_mapping *out, const char *path, fam_error *error);
 void fam_mapping_close(fam_mapping *mapping);
 
-/* "<path>: <what>: <the system's words for this errno>": NOT_FOUND, OUT_OF_MEMORY or IO. */
-fam_status fam_io_error(fam_error *error, const char *path, const char *what, int code);
+/* A regular file that is read at any place, and may be larger than memory. All zero: closed. */
+typedef struct fam_input {
+    bool open;
+    int fd;
+    uint64_t size;
+    int64_t changed_seconds, changed_nanoseconds; /* its time of change, when it was opened */
+} fam_input;
+
+fam_status fam_input_open(fam_input *out, const char *path, fam_error *error);
+void fam_input_close(fam_input *input);
+/* Exactly `size` bytes from `offset`; a file that ends before is an error. Thread-safe. */
+fam_status fam_input_read(const fam_input *input, const char *path, uint64_t offset, void *out, size_t size,
+                          fam_error *error);
+/* IO: size or time of change are no longer those of the opening. */
+fam_status fam_input_check(const fam_input *input, const char *path, fam_error *error);
 
 /* Reads a whole regular file of at most `limit` bytes; *out is NUL-terminated (the NUL is not counted) and is released
  * with fam_free. Larger: FAM_STATUS_BAD_FORMAT. */
