@@ -231,7 +231,7 @@ fam_status fam_path_real(char **out, fam_memory *memory, const char *path, fam_e
 {
     char *real = realpath(path, NULL);
     if (!real)
-        return io_error(error, path, "cannot resolve", errno);
+        return fam_io_error(error, path, "cannot resolve", errno);
     *out = fam_strdup(memory, real);
     free(real);
     return *out ? FAM_OK : fam_out_of_memory(error, path);
