@@ -1,16 +1,23 @@
 /*
- * text/tokenizer_write.h: writing the tokenizer of a model from nothing, as `tokenizers` and transformers read it.
+ * text/tokenizer_write.h: a tokenizer in the files of the ecosystem: tokenizer.json, or the metadata of a GGUF file.
+ *
+ * What is written opens again to one that gives the same ids. What the other form has no words for is refused by name:
+ * FAM_STATUS_UNSUPPORTED.
  */
 #ifndef FAM_TEXT_TOKENIZER_WRITE_H
 #define FAM_TEXT_TOKENIZER_WRITE_H
 
-#include "base/memory.h"
+#include "text/tokenizer.h"
 
-/* Ids of the byte tokenizer: a byte's value, and one more that ends a text. */
-enum { FAM_BYTE_TOKENIZER_END = 256, FAM_BYTE_TOKENIZER_SIZE = 257 };
+struct fam_gguf_writer;
 
-/* Writes tokenizer.json (byte-level BPE without merges: a token for each byte, and "<|endoftext|>") and
- * tokenizer_config.json into a directory that is there. IO, OUT_OF_MEMORY. */
-fam_status fam_byte_tokenizer_write(const char *directory, fam_memory *memory, fam_error *error);
+/* Writes tokenizer.json and tokenizer_config.json (special tokens, chat template) into a directory. */
+fam_status fam_tokenizer_write_json(const fam_tokenizer *tokenizer, fam_memory *memory, const char *directory,
+                                    fam_error *error);
+
+/* Puts the keys tokenizer.*; `rows` is the length of the model's embedding table: ids without a token get a name as
+ * padding. */
+fam_status fam_tokenizer_write_gguf(const fam_tokenizer *tokenizer, fam_memory *memory, struct fam_gguf_writer *writer,
+                                    int64_t rows, fam_error *error);
 
 #endif

@@ -15,6 +15,7 @@
 #include "format/hf_write.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "text/tokenizer_write.h"
 #include "train/trainer_private.h"
 
 enum { STATE_VERSION = 1, PROJECTIONS = 7 };
@@ -118,7 +119,7 @@ static fam_status write_model(fam_trainer *t, const char *directory, const fam_t
     const fam_settings settings = settings_of(t->parts.model);
     FAM_TRY(fam_hf_write(directory, &t->memory, &t->parts.model->config, &settings, fam_tokenizer_bos(t->tokenizer),
                          fam_tokenizer_eos(t->tokenizer), tensors, t->parameters->count, error));
-    FAM_TRY(fam_tokenizer_files_write(directory, &t->memory, t->parts.checkpoint, error));
+    FAM_TRY(fam_tokenizer_write_json(t->tokenizer, &t->memory, directory, error));
 done:
     return status;
 }
