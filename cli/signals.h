@@ -1,6 +1,6 @@
 /*
  * cli/signals.h: what signals do to the program. The first SIGINT or SIGTERM asks it to stop and keep what was done, the
- * second ends it at once with 130. SIGBUS (a mapped file shrank, or its disk failed) ends it with one line and 5.
+ * second (a fifth of a second later or more) ends it at once with 130. SIGBUS (a mapped file shrank, or its disk failed) ends it with one line and 5.
  * SIGPIPE is ignored, so that writing reports EPIPE.
  */
 #ifndef CLI_SIGNALS_H
