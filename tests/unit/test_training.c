@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/float16.h"
+#include "backend/cpu/features.h"
 #include "base/random.h"
 #include "model/training_private.h"
 #include "random_model.h"
@@ -404,9 +404,85 @@ static void a_pass_forward_only_gives_the_same(void **state)
     }
 }
 
+/* ---- memory ------------------------------------------------------------------------------------------------------- */
+
+static const random_model MEDIUM = {.vocab = 300, .width = 64, .wide = 160, .layers = 4, .heads = 4, .kv_heads = 2,
+                                    .head_dim = 16, .prompt_rows = 8, .rank = 4};
+
+/* Of a way forward and, if there is one, back: what was held at most, beyond what the engine held before. */
+static uint64_t measured_bytes(const pass_case *c, fam_engine *engine, const fam_training_options *options)
+{
+    fam_error error;
+    fam_training *training;
+    fam_gradients *gradients = NULL;
+    double loss, weight;
+    batch b = make_batch(c, engine->model, 7);
+    size_t before = engine->memory.bytes;
+    engine->memory.peak_bytes = before;
+    assert_int_equal(fam_training_create(&training, engine->model, options, &error), FAM_OK);
+    if (options->backward)
+        assert_int_equal(fam_gradients_create(&gradients, engine->model, c->trained, &error), FAM_OK);
+    assert_int_equal(fam_training_forward(training, &b.given, &loss, &weight, &error), FAM_OK);
+    if (options->backward)
+        assert_int_equal(fam_training_backward(training, gradients, 1, &error), FAM_OK);
+    uint64_t bytes = engine->memory.peak_bytes - before;
+    fam_gradients_free(gradients);
+    fam_training_free(training);
+    free_batch(&b);
+    return bytes;
+}
+
+typedef struct memory_range {
+    double least, most; /* what was said, relative to what was taken */
+} memory_range;
+
+static void check_memory(const pass_case *c, const char *directory, int dtype, const char *isa, memory_range *range)
+{
+    for (int way = 0; way < 4; way++) { /* three ways back, and none */
+        const fam_training_options options = options_of(c, (fam_recompute)(way % 3), way < 3);
+        fam_engine *engine = open_model(directory, c, dtype, 2, isa);
+        for (int again = 0; again < 2; again++) { /* what is packed once is there for the next pass */
+            double said = (double)fam_training_bytes(engine->model, &options, c->trained),
+                   took = (double)measured_bytes(c, engine, &options);
+            if (!(said >= 0.9 * took && said <= 1.1 * took))
+                fail_msg("%s, %s, %s, way %d, pass %d: said %.0f bytes, took %.0f", c->name, isa,
+                         dtype == FAM_DTYPE_BF16 ? "bf16" : "f32", way, again, said, took);
+            range->least = fmin(range->least, said / took);
+            range->most = fmax(range->most, said / took);
+        }
+        fam_engine_free(engine);
+    }
+}
+
+static void it_takes_the_memory_that_it_said(void **state)
+{
+    (void)state;
+    static const pass_case cases[] = {
+        {"fam", FAM_MODE_FAM, FAM_STATE_NORM_RMS_INIT, FAM_POSITIONS_LAST, 32, 1, 0, 2, 300, FAM_TRAIN_ALL, false, false, false,
+         "gl", 0.1},
+        {"fam, adapters", FAM_MODE_FAM, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 64, 0, 0, 1, 5000, FAM_TRAIN_ADAPTERS, true,
+         false, false, NULL, 0},
+        {"bswa, adapters", FAM_MODE_BSWA, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 32, 1, 0, 8, 64, FAM_TRAIN_ADAPTERS, true,
+         false, false, NULL, 0},
+        {"full", FAM_MODE_FULL, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 0, 0, 0, 4, 200, FAM_TRAIN_ALL, false, true, false,
+         NULL, 0},
+    };
+    const char *directory = scratch_make();
+    random_model_write(directory, &MEDIUM, 1);
+    memory_range range = {2, 0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int dtype = FAM_DTYPE_F32; dtype <= FAM_DTYPE_BF16; dtype++)
+            for (int isa = 0; isa <= (int)fam_cpu_best_isa(); isa++)
+                if (i == 0 || isa == (int)fam_cpu_best_isa())
+                    check_memory(&cases[i], directory, dtype, fam_cpu_isa_name((fam_cpu_isa)isa), &range);
+    scratch_remove(directory);
+    print_message("said %.3f to %.3f of what was taken\n", range.least, range.most);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(gradients_are_those_of_differences),
     cmocka_unit_test(what_is_made_again_is_the_same_to_the_bit),
     cmocka_unit_test(a_pass_forward_only_gives_the_same),
+    cmocka_unit_test(it_takes_the_memory_that_it_said),
 };
 SUITE_MAIN(tests)
