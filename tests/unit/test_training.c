@@ -222,6 +222,7 @@ typedef struct comparison {
     const pass_case *c;
     reference_pass *reference;
     const batch *batch;
+    fam_exec *exec;
     double worst;
     int tensors;
 } comparison;
@@ -404,6 +405,143 @@ static void a_pass_forward_only_gives_the_same(void **state)
     }
 }
 
+/* ---- training steps ----------------------------------------------------------------------------------------------- */
+
+/* Moves every trained tensor a little, in the model (where a visit says it is) and in the reference. */
+static fam_status move(void *context, const fam_gradient *g, fam_error *error)
+{
+    comparison *k = context;
+    const fam_backend *backend = k->exec->backend;
+    int64_t n = elements_of(g);
+    double *values = reference_pass_values(k->reference, g);
+    float *moved = malloc((size_t)n * sizeof *moved);
+    for (int64_t i = 0; i < n; i++) /* a written weight holds factor times what is written */
+        moved[i] = (float)((values[i] + 0.02 * ((double)(i % 7) - 3)) / g->factor);
+    assert_true((g->weight != NULL) != (g->vector != NULL));
+    if (g->weight)
+        assert_int_equal(backend->ops->weight_write(k->exec, g->weight, moved, g->factor, error), FAM_OK);
+    else
+        backend->ops->write(k->exec->backend, g->vector, moved, (size_t)n * sizeof *moved);
+    for (int64_t i = 0; i < n; i++)
+        values[i] = (float)(g->factor * (double)moved[i]);
+    k->tensors++;
+    free(moved);
+    return FAM_OK;
+}
+
+static void a_step_changes_what_the_next_pass_sees(void **state)
+{
+    (void)state;
+    static const int picked[] = {1, 3, 4, 5, 8};
+    for (size_t i = 0; i < sizeof picked / sizeof *picked; i++) {
+        const pass_case *c = &CASES[picked[i]];
+        const char *directory = scratch_make();
+        const random_model shape = shape_of(c);
+        random_model_write(directory, &shape, 9);
+        fam_engine *engine = open_model(directory, c, FAM_DTYPE_F32, 2, NULL);
+        batch b = make_batch(c, engine->model, 10);
+        pass p = run_pass(c, engine->model, &b, FAM_RECOMPUTE_SPAN, &NARROW); /* everything is packed */
+        const fam_training_options options = options_of(c, FAM_RECOMPUTE_NONE, true);
+        comparison k = {.c = c, .batch = &b, .exec = fam_training_exec(p.training)};
+        k.reference = reference_pass_open(engine->model, k.exec, &options);
+        double before = p.loss;
+        fam_error error;
+        size_t bytes = 0;
+        for (int step = 0; step < 2; step++) {
+            assert_int_equal(fam_gradients_visit(p.gradients, move, &k, &error), FAM_OK);
+            fam_gradients_clear(p.gradients, k.exec);
+            assert_int_equal(fam_training_forward(p.training, &b.given, &p.loss, &p.weight, &error), FAM_OK);
+            assert_int_equal(fam_training_backward(p.training, p.gradients, SCALE, &error), FAM_OK);
+            double need = reference_pass_loss(k.reference, &b.given, true);
+            assert_true(fabs(need - before) > 1e-3 * before);
+            compare_forward(&k, engine->model, &p, need);
+            assert_true(bytes == 0 || bytes == engine->memory.bytes); /* a second write takes nothing */
+            bytes = engine->memory.bytes;
+        }
+        comparison after = k;
+        assert_int_equal(fam_gradients_visit(p.gradients, compare_gradient, &after, NULL), FAM_OK);
+        reference_pass_free(k.reference);
+        free_pass(&p);
+        free_batch(&b);
+        fam_engine_free(engine);
+        scratch_remove(directory);
+    }
+}
+
+/* Each allocation of a pass fails in turn; nothing is lost, and the pass works as soon as there is memory. */
+static void memory_may_run_out_anywhere(void **state)
+{
+    (void)state;
+    const pass_case *c = &CASES[4];
+    const char *directory = scratch_make();
+    const random_model shape = shape_of(c);
+    random_model_write(directory, &shape, 11);
+    int failures = 0;
+    for (size_t fail = 1;; fail++) {
+        fam_engine *engine = open_model(directory, c, FAM_DTYPE_BF16, 2, NULL);
+        fam_memory *memory = &engine->memory;
+        batch b = make_batch(c, engine->model, 12);
+        pass p = {0};
+        fam_error error;
+        const fam_training_options options = options_of(c, FAM_RECOMPUTE_SPAN, true);
+        size_t before = memory->bytes;
+        memory->fail_at = memory->allocations + fail;
+        fam_status status = fam_training_create(&p.training, engine->model, &options, &error);
+        if (status != FAM_OK) {
+            assert_true(p.training == NULL && memory->bytes == before);
+        } else if ((status = fam_gradients_create(&p.gradients, engine->model, c->trained, &error)) == FAM_OK) {
+            status = fam_training_forward(p.training, &b.given, &p.loss, &p.weight, &error);
+            bool failed = status != FAM_OK;
+            memory->fail_at = 0;
+            if (failed) {
+                assert_int_equal(fam_training_forward(p.training, &b.given, &p.loss, &p.weight, &error), FAM_OK);
+            }
+            size_t allocations = memory->allocations;
+            assert_int_equal(fam_training_backward(p.training, p.gradients, SCALE, &error), FAM_OK);
+            assert_int_equal(memory->allocations, allocations); /* the way back takes none */
+        }
+        assert_true(status == FAM_OK || status == FAM_STATUS_OUT_OF_MEMORY);
+        memory->fail_at = 0;
+        failures += status != FAM_OK;
+        free_pass(&p);
+        free_batch(&b);
+        fam_engine_free(engine);
+        if (status == FAM_OK)
+            break;
+    }
+    assert_true(failures > 50);
+    scratch_remove(directory);
+}
+
+static void wrong_options_are_refused(void **state)
+{
+    (void)state;
+    const pass_case *c = &CASES[0];
+    const char *directory = scratch_make();
+    const random_model shape = shape_of(c);
+    random_model_write(directory, &shape, 13);
+    fam_engine *engine = open_model(directory, c, FAM_DTYPE_F32, 1, NULL);
+    static const fam_training_options wrong[] = {
+        {.sequences = 0, .tokens = 8},
+        {.sequences = 2, .tokens = 0},
+        {.sequences = -1, .tokens = 8},
+        {.sequences = 1, .tokens = 8, .recompute = (fam_recompute)3},
+        {.sequences = INT64_MAX, .tokens = INT64_MAX},
+        {.sequences = (int64_t)1 << 32, .tokens = (int64_t)1 << 32},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        fam_training *training = NULL;
+        fam_error error;
+        assert_int_equal(fam_training_create(&training, engine->model, &wrong[i], &error), FAM_STATUS_INVALID_ARGUMENT);
+        assert_null(training);
+    }
+    assert_string_equal(fam_recompute_name(FAM_RECOMPUTE_LAYER), "layer");
+    assert_null(fam_recompute_name(3));
+    assert_null(fam_recompute_name(-1));
+    fam_engine_free(engine);
+    scratch_remove(directory);
+}
+
 /* ---- memory ------------------------------------------------------------------------------------------------------- */
 
 static const random_model MEDIUM = {.vocab = 300, .width = 64, .wide = 160, .layers = 4, .heads = 4, .kv_heads = 2,
@@ -475,6 +613,17 @@ static void it_takes_the_memory_that_it_said(void **state)
             for (int isa = 0; isa <= (int)fam_cpu_best_isa(); isa++)
                 if (i == 0 || isa == (int)fam_cpu_best_isa())
                     check_memory(&cases[i], directory, dtype, fam_cpu_isa_name((fam_cpu_isa)isa), &range);
+    /* where all is made again span by span, a token more costs hardly more than its place in all layers' inputs */
+    const pass_case *c = &cases[1];
+    fam_engine *engine = open_model(directory, c, FAM_DTYPE_F32, 1, NULL);
+    fam_training_options options = options_of(c, FAM_RECOMPUTE_SPAN, true);
+    double bytes[2], inputs = (double)((MEDIUM.layers + 1) * MEDIUM.width) * sizeof(float);
+    for (int i = 0; i < 2; i++) {
+        options.tokens = 200000 << i; /* beyond what bounds the logits */
+        bytes[i] = (double)fam_training_bytes(engine->model, &options, c->trained);
+    }
+    assert_in_range((int64_t)((bytes[1] - bytes[0]) / 200000), (int64_t)inputs, (int64_t)(2.2 * inputs));
+    fam_engine_free(engine);
     scratch_remove(directory);
     print_message("said %.3f to %.3f of what was taken\n", range.least, range.most);
 }
@@ -483,6 +632,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(gradients_are_those_of_differences),
     cmocka_unit_test(what_is_made_again_is_the_same_to_the_bit),
     cmocka_unit_test(a_pass_forward_only_gives_the_same),
+    cmocka_unit_test(a_step_changes_what_the_next_pass_sees),
+    cmocka_unit_test(memory_may_run_out_anywhere),
+    cmocka_unit_test(wrong_options_are_refused),
     cmocka_unit_test(it_takes_the_memory_that_it_said),
 };
 SUITE_MAIN(tests)
