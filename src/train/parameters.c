@@ -179,6 +179,8 @@ done:
 fam_status fam_parameters_tensors(const fam_parameters *parameters, fam_tensor **out, void **block, fam_error *error)
 {
     fam_device_tensor *list;
+    *out = NULL;
+    *block = NULL;
     fam_status status = list_masters(&list, parameters, error);
     if (status == FAM_OK)
         status = fam_device_tensors_read(list, parameters->count, parameters->backend, parameters->memory, out, block,

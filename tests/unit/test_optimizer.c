@@ -4,6 +4,8 @@
  */
 #define SUITE_TIMEOUT 300
 
+#include <stdio.h>
+
 #include "backward_fixture.h"
 #include "format/json.h"
 #include "scratch.h"
