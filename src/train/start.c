@@ -14,7 +14,7 @@
 #include "base/random.h"
 #include "format/adapter_write.h"
 #include "format/hf_write.h"
-#include "text/tokenizer_write.h"
+#include "text/byte_tokenizer.h"
 
 enum {
     PROJECTIONS = 7,

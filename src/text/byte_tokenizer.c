@@ -1,7 +1,7 @@
 /*
- * text/tokenizer_write.c: see tokenizer_write.h. What is written here tokenizer_json.c must read.
+ * text/byte_tokenizer.c: see byte_tokenizer.h. What is written here tokenizer_json.c must read.
  */
-#include "text/tokenizer_write.h"
+#include "text/byte_tokenizer.h"
 
 #include "base/file.h"
 #include "format/json.h"

@@ -1,8 +1,8 @@
 /*
- * text/tokenizer_write.h: writing the tokenizer of a model from nothing, as `tokenizers` and transformers read it.
+ * text/byte_tokenizer.h: writing the tokenizer of a model from nothing, as `tokenizers` and transformers read it.
  */
-#ifndef FAM_TEXT_TOKENIZER_WRITE_H
-#define FAM_TEXT_TOKENIZER_WRITE_H
+#ifndef FAM_TEXT_BYTE_TOKENIZER_H
+#define FAM_TEXT_BYTE_TOKENIZER_H
 
 #include "base/memory.h"
 
