@@ -121,6 +121,14 @@ char *fam_path_join(fam_memory *memory, const char *directory, const char *name)
     return path;
 }
 
+char *fam_path_parent(fam_memory *memory, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return fam_strdup(memory, ".");
+    return fam_strndup(memory, path, slash == path ? 1 : (size_t)(slash - path));
+}
+
 bool fam_path_is_directory(const char *path)
 {
     struct stat st;
@@ -182,10 +190,7 @@ fam_status fam_atomic_file_begin(fam_atomic_file **out, fam_memory *memory, cons
     size_t length = strlen(path);
     FAM_TRY_ALLOC(file->path, fam_strdup(memory, path), path);
     FAM_TRY_ALLOC(file->temporary, fam_alloc(memory, length + 64), path);
-    const char *slash = strrchr(path, '/');
-    FAM_TRY_ALLOC(file->directory,
-                  slash ? fam_strndup(memory, path, slash == path ? 1 : (size_t)(slash - path)) : fam_strdup(memory, "."),
-                  path);
+    FAM_TRY_ALLOC(file->directory, fam_path_parent(memory, path), path);
     for (unsigned number = 0; file->fd < 0; number++) {
         snprintf(file->temporary, length + 64, "%s.tmp.%ld.%u", path, (long)getpid(), number);
         file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
@@ -223,7 +228,7 @@ fam_status fam_atomic_file_write(fam_atomic_file *file, const void *data, size_t
     return FAM_OK;
 }
 
-static fam_status sync_directory(const char *path, fam_error *error)
+fam_status fam_directory_sync(const char *path, fam_error *error)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
@@ -258,7 +263,7 @@ fam_status fam_atomic_file_commit(fam_atomic_file *file, fam_error *error)
         goto done;
     }
     renamed = true;
-    FAM_TRY(sync_directory(file->directory, error));
+    FAM_TRY(fam_directory_sync(file->directory, error));
 done:
     if (!renamed)
         unlink(file->temporary);

@@ -34,8 +34,13 @@ fam_status fam_file_read(uint8_t **out, size_t *size, fam_memory *memory, const 
 
 /* directory + "/" + name, released with fam_free; NULL when memory is short. */
 char *fam_path_join(fam_memory *memory, const char *directory, const char *name);
+/* The directory that holds it ("." for a plain name), released with fam_free; NULL when memory is short. */
+char *fam_path_parent(fam_memory *memory, const char *path);
 bool fam_path_is_directory(const char *path);
 bool fam_path_exists(const char *path); /* any kind of file, also a dangling link */
+
+/* Makes what was renamed in a directory last. */
+fam_status fam_directory_sync(const char *path, fam_error *error);
 
 /* Permissions of a new file. */
 typedef enum fam_file_access { FAM_FILE_SHARED, FAM_FILE_PRIVATE } fam_file_access;
