@@ -28,8 +28,8 @@ static json_t *make_tokenizer(void)
     json_t *vocab = make_vocabulary();
     if (!vocab)
         return NULL;
-    /* Bytes are never joined, so that words make no difference to ids; but an encoder holds a word back until it ends, and
-     * without words the whole text. */
+    /* Bytes are never joined, so that words make no difference to ids; but an encoder holds a word back until it ends,
+     * and without words the whole text. */
     return json_pack("{s:s, s:n, s:n, s:[{s:i, s:s, s:b, s:b, s:b, s:b, s:b}], s:n, s:{s:s, s:b, s:b, s:b}, s:n,"
                      " s:{s:s, s:b, s:b, s:b}, s:{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:[]}}",
                      "version", "1.0", "truncation", "padding",

@@ -169,7 +169,8 @@ static void permuted_rows_are_put_back(void **state)
     trained t;
     (void)state;
     trained_open(&t, suite_path("tests/fixtures/tiny_llama/gguf-F32.gguf"), NULL, 1);
-    static const char *const names[] = {"model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.k_proj.weight",
+    static const char *const names[] = {"model.layers.0.self_attn.q_proj.weight",
+                                        "model.layers.0.self_attn.k_proj.weight",
                                         "model.layers.0.self_attn.v_proj.weight"};
     for (int i = 0; i < 3; i++) {
         const fam_parameter *p = find(&t, names[i]);
@@ -187,7 +188,7 @@ static void permuted_rows_are_put_back(void **state)
     trained_close(&t);
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 static fam_status restore(trained *t, const char *path, fam_error *why)
 {
@@ -325,7 +326,8 @@ static void masters_come_back_from_narrow_files(void **state)
         tensors[i].type = FAM_TYPE_BF16;
         tensors[i].bytes /= 2;
     }
-    run_ok(fam_safetensors_write(scratch_path(directory, "p"), t.parameters->memory, tensors, t.parameters->count, error));
+    run_ok(fam_safetensors_write(scratch_path(directory, "p"), t.parameters->memory, tensors, t.parameters->count,
+                                 error));
     fam_free(t.parameters->memory, tensors);
     fam_free(t.parameters->memory, block);
     run_ok(restore(&t, scratch_path(directory, "p"), error));
@@ -336,7 +338,7 @@ static void masters_come_back_from_narrow_files(void **state)
     scratch_remove(directory);
 }
 
-/* ---- refusals and memory -------------------------------------------------------------------------------------------- */
+/* ---- refusals and memory ----------------------------------------------------------------------------------------- */
 
 static void what_cannot_be_trained_is_refused(void **state)
 {
@@ -389,7 +391,8 @@ static void each_allocation_may_fail(void **state)
     trained t;
     (void)state;
     for (int adapter = 0; adapter < 2; adapter++) {
-        trained_open(&t, suite_path(adapter ? "tests/golden/fam_lora_train" : "tests/fixtures/tiny_llama/gguf-mixed.gguf"),
+        trained_open(&t,
+                     suite_path(adapter ? "tests/golden/fam_lora_train" : "tests/fixtures/tiny_llama/gguf-mixed.gguf"),
                      adapter ? suite_path("tests/golden/fam_lora_train/adapter") : NULL, 1);
         save(&t, scratch_path(directory, "p"), 0, KEEP, 0);
         fam_memory *memory = t.parameters->memory;

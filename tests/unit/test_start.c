@@ -117,7 +117,7 @@ static fam_checkpoint *open_checkpoint(const char *path)
     return checkpoint;
 }
 
-/* ---- a model from nothing -------------------------------------------------------------------------------------------- */
+/* ---- a model from nothing ---------------------------------------------------------------------------------------- */
 
 static void check_model(const fam_recipe *recipe, bool tied)
 {
@@ -132,8 +132,9 @@ static void check_model(const fam_recipe *recipe, bool tied)
     else
         assert_normal(fam_checkpoint_tensor(c, "lm_head.weight"), 0.02);
     for (int l = 0; l < 3; l++) {
-        static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj",
-                                              "mlp.up_proj", "self_attn.o_proj", "mlp.down_proj"};
+        static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                              "mlp.gate_proj",    "mlp.up_proj",      "self_attn.o_proj",
+                                              "mlp.down_proj"};
         for (int i = 0; i < 7; i++) {
             snprintf(name, sizeof name, "model.layers.%d.%s.weight", l, modules[i]);
             assert_normal(fam_checkpoint_tensor(c, name), i < 5 ? 0.02 : 0.02 / sqrt(6));
@@ -233,7 +234,7 @@ static void a_model_that_cannot_be_is_refused(void **state)
     scratch_remove(directory);
 }
 
-/* ---- the byte tokenizer ---------------------------------------------------------------------------------------------- */
+/* ---- the byte tokenizer ------------------------------------------------------------------------------------------ */
 
 typedef struct gathered {
     int32_t ids[512];
@@ -329,12 +330,13 @@ static void the_tokenizer_is_the_one_that_others_read(void **state)
     scratch_remove(directory);
 }
 
-/* ---- a fresh adapter -------------------------------------------------------------------------------------------------- */
+/* ---- a fresh adapter --------------------------------------------------------------------------------------------- */
 
 static void assert_fresh_lora(const fam_adapter *adapter, const fam_checkpoint *c, unsigned targets, int64_t rank)
 {
-    static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                          "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                          "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                          "mlp.down_proj"};
     int64_t layers = fam_checkpoint_config(c)->layers, count = 0;
     for (int64_t i = 0; i < layers * 7; i++) {
         char module[96], name[110];
@@ -362,7 +364,8 @@ static void assert_fresh_lora(const fam_adapter *adapter, const fam_checkpoint *
 
 static void a_fresh_adapter_opens(void **state)
 {
-    static const char *const models[] = {"tests/fixtures/tiny_llama/gqa_tied_f32", "tests/fixtures/tiny_llama/gguf-Q4_0.gguf",
+    static const char *const models[] = {"tests/fixtures/tiny_llama/gqa_tied_f32",
+                                         "tests/fixtures/tiny_llama/gguf-Q4_0.gguf",
                                          "tests/golden/fam_rms_m1"};
     const char *directory = scratch_make(), *path = scratch_path(directory, "adapter");
     (void)state;
@@ -477,7 +480,7 @@ static void the_prompt_alone(void **state)
     scratch_remove(directory);
 }
 
-/* ---- both ------------------------------------------------------------------------------------------------------------- */
+/* ---- both -------------------------------------------------------------------------------------------------------- */
 
 static bool same_file(const char *directory, const char *name, const char *other)
 {
