@@ -213,6 +213,16 @@ done:
     return status;
 }
 
+void fam_cpu_count_backward(const fam_cpu_backend *backend, fam_prepared_bytes *sum, const fam_weight *weight, int64_t n)
+{
+    int64_t k = padded(n < CHUNK ? n : CHUNK);
+    uint64_t elements = (uint64_t)(k * weight->source.rows);
+    bool bf16 = fam_cpu_gemm_is_bf16(backend->gemm);
+    fam_cpu_count_buffer(sum, FAM_CPU_BUFFER_PACKED, fam_cpu_panels_bytes(backend->gemm, k, weight->source.columns));
+    fam_cpu_count_buffer(sum, FAM_CPU_BUFFER_TURNED, elements * (bf16 ? 2 : 4));
+    fam_cpu_count_buffer(sum, FAM_CPU_BUFFER_NARROWED, bf16 ? elements * 2 : 0);
+}
+
 static fam_status prepare_locked(fam_cpu_exec *exec, fam_weight *weight, int64_t n, fam_error *error)
 {
     fam_status status = FAM_OK;

@@ -40,6 +40,8 @@ fam_status fam_gemm_plan_compile(fam_cpu_gemm *gemm, const fam_gemm_plan *plan, 
 bool fam_gemm_plan_has(const fam_gemm_plan *plan, int64_t n); /* whether that has been done */
 
 size_t fam_gemm_panel_bytes(const fam_gemm_plan *plan);
+/* About the same without a plan: oneDNN fills up with zeros to whole blocks. */
+uint64_t fam_gemm_panel_bytes_about(const fam_cpu_gemm *gemm, int64_t k, int64_t n);
 /* Puts one column of the panel (a row of W, K float32) in its place, rounding if the panel is bfloat16. */
 void fam_gemm_pack(const fam_gemm_plan *plan, void *panel, int64_t column, const float *values);
 /* Puts elements [k, k + count) of up to FAM_GEMM_PACK_COLUMNS columns, from a multiple of it on, in their place; k even.
@@ -59,6 +61,9 @@ void fam_gemm_handle_free(void *handle);
 /* panels.c: how a matrix of K by N is cut into panels (width, count, plans, bytes of a panel). Not thread-safe (backend
  * lock). */
 fam_status fam_cpu_panels_cut(fam_cpu_gemm *gemm, fam_cpu_panels *panels, int64_t k, int64_t n, fam_error *error);
+
+/* About what all panels of a matrix of K by N take, as fam_cpu_panels_cut cuts it, for any number of panels. */
+uint64_t fam_cpu_panels_bytes(const fam_cpu_gemm *gemm, int64_t k, int64_t n);
 
 /* n rows as tiles: how many, and which rows tile `index` has. */
 int64_t fam_gemm_tiles(int64_t n);
