@@ -1,5 +1,5 @@
 /*
- * text/byte_tokenizer.c: see tokenizer_write.h. What is written here tokenizer_json.c must read.
+ * text/byte_tokenizer.c: see byte_tokenizer.h. What is written here tokenizer_json.c must read.
  */
 #include "text/byte_tokenizer.h"
 
@@ -28,16 +28,17 @@ static json_t *make_tokenizer(void)
     json_t *vocab = make_vocabulary();
     if (!vocab)
         return NULL;
-    /* bytes are never joined, so there is nothing to split text for */
+    /* Bytes are never joined, so that words make no difference to ids; but an encoder holds a word back until it ends,
+     * and without words the whole text. */
     return json_pack("{s:s, s:n, s:n, s:[{s:i, s:s, s:b, s:b, s:b, s:b, s:b}], s:n, s:{s:s, s:b, s:b, s:b}, s:n,"
                      " s:{s:s, s:b, s:b, s:b}, s:{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:[]}}",
                      "version", "1.0", "truncation", "padding",
                      "added_tokens", "id", FAM_BYTE_TOKENIZER_END, "content", END_TEXT, "single_word", 0, "lstrip", 0,
                      "rstrip", 0, "normalized", 0, "special", 1,
                      "normalizer",
-                     "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 0,
+                     "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1,
                      "post_processor",
-                     "decoder", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 0,
+                     "decoder", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1,
                      "model", "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
                      "fuse_unk", 0, "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab, "merges");
 }

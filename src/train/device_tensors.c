@@ -1,6 +1,6 @@
 /*
- * train/device_tensors.c: see device_tensors.h. Files' elements pass through a buffer of about a megabyte, so that a table
- * of any size takes no more on the host.
+ * train/device_tensors.c: see device_tensors.h. Files' elements pass through a buffer of about a megabyte, so that a
+ * table of any size takes no more on the host.
  */
 #include "train/device_tensors.h"
 
@@ -14,7 +14,7 @@ int64_t fam_device_tensor_count(const fam_device_tensor *tensor)
     return tensor->n_dims == 1 ? tensor->shape[0] : tensor->shape[0] * tensor->shape[1];
 }
 
-/* ---- from files --------------------------------------------------------------------------------------------------- */
+/* ---- from files -------------------------------------------------------------------------------------------------- */
 
 /* Rows of a file's tensor, `step` at a time: a vector is rows of one element. */
 typedef struct walk {
@@ -82,7 +82,7 @@ done:
     return status;
 }
 
-/* ---- to the host --------------------------------------------------------------------------------------------------- */
+/* ---- to the host ------------------------------------------------------------------------------------------------- */
 
 fam_status fam_device_tensors_read(const fam_device_tensor *list, int64_t count, fam_backend *backend,
                                    fam_memory *memory, fam_tensor **out, void **block, fam_error *error)
@@ -116,7 +116,7 @@ done:
     return status;
 }
 
-/* ---- back from a file ----------------------------------------------------------------------------------------------- */
+/* ---- back from a file -------------------------------------------------------------------------------------------- */
 
 static fam_status find(const fam_tensor **out, const fam_device_tensor *want, const fam_safetensors *file,
                        fam_error *error)

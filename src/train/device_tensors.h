@@ -27,8 +27,8 @@ fam_status fam_device_tensor_load(const fam_device_tensor *to, const fam_tensor 
 fam_status fam_device_tensors_read(const fam_device_tensor *list, int64_t count, fam_backend *backend,
                                    fam_memory *memory, fam_tensor **out, void **block, fam_error *error);
 
-/* Fills all from a file's tensors of the same names (F32, F16 or BF16), or none: MISMATCH if one is missing or of another
- * shape, BAD_FORMAT for a number that is not finite or, where it may not be, below 0. */
+/* Fills all from a file's tensors of the same names (F32, F16 or BF16), or none: MISMATCH if one is missing or of
+ * another shape, BAD_FORMAT for a number that is not finite or, where it may not be, below 0. */
 fam_status fam_device_tensors_restore(const fam_device_tensor *list, int64_t count, fam_backend *backend,
                                       fam_memory *memory, const fam_safetensors *file, fam_error *error);
 

@@ -35,7 +35,7 @@ static bool is_factored(int64_t rows, int64_t columns)
     return rows > 1 && columns > 1;
 }
 
-/* ---- making --------------------------------------------------------------------------------------------------------- */
+/* ---- making ------------------------------------------------------------------------------------------------------ */
 
 static fam_status add_moment(fam_optimizer *o, float **out, const char *kind, const fam_parameter *p, int n_dims,
                              int64_t rows, int64_t columns, fam_error *error)
@@ -145,7 +145,7 @@ int64_t fam_optimizer_steps(const fam_optimizer *optimizer)
     return optimizer->steps;
 }
 
-/* ---- a step --------------------------------------------------------------------------------------------------------- */
+/* ---- a step ------------------------------------------------------------------------------------------------------ */
 
 static double norm_of_gradients(const fam_optimizer *o, fam_exec *exec)
 {
@@ -197,7 +197,7 @@ done:
     return status;
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 fam_status fam_optimizer_tensors(const fam_optimizer *optimizer, fam_tensor **out, int64_t *count, void **block,
                                  fam_error *error)
@@ -220,7 +220,7 @@ done:
     return status;
 }
 
-/* ---- rates ---------------------------------------------------------------------------------------------------------- */
+/* ---- rates ------------------------------------------------------------------------------------------------------- */
 
 double fam_learning_rate(const fam_recipe *recipe, double peak, int64_t step)
 {

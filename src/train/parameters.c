@@ -29,7 +29,7 @@ static fam_device_tensor as_device_tensor(const fam_parameter *p)
     return (fam_device_tensor){.name = p->name, .n_dims = p->n_dims, .shape = {p->rows, p->columns}, .data = p->master};
 }
 
-/* ---- where masters come from --------------------------------------------------------------------------------------- */
+/* ---- where masters come from ------------------------------------------------------------------------------------- */
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -109,7 +109,7 @@ done:
     return status;
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 fam_status fam_parameters_create(fam_parameters **out, fam_gradients *gradients, const fam_checkpoint *checkpoint,
                                  const fam_adapter *adapter, const fam_tensor *prompt, fam_error *error)
@@ -164,7 +164,7 @@ done:
     return status;
 }
 
-/* ---- files --------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 static fam_status list_masters(fam_device_tensor **out, const fam_parameters *p, fam_error *error)
 {
@@ -179,6 +179,8 @@ done:
 fam_status fam_parameters_tensors(const fam_parameters *parameters, fam_tensor **out, void **block, fam_error *error)
 {
     fam_device_tensor *list;
+    *out = NULL;
+    *block = NULL;
     fam_status status = list_masters(&list, parameters, error);
     if (status == FAM_OK)
         status = fam_device_tensors_read(list, parameters->count, parameters->backend, parameters->memory, out, block,

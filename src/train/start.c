@@ -87,7 +87,7 @@ static void fill_normal(float *data, int64_t count, double deviation, fam_random
     }
 }
 
-/* ---- settings and the prompt ---------------------------------------------------------------------------------------- */
+/* ---- settings and the prompt ------------------------------------------------------------------------------------- */
 
 static fam_settings recipe_settings(const fam_recipe *recipe)
 {
@@ -139,7 +139,7 @@ done:
     return status;
 }
 
-/* ---- a fresh adapter ------------------------------------------------------------------------------------------------ */
+/* ---- a fresh adapter --------------------------------------------------------------------------------------------- */
 
 static fam_status add_lora(tensor_list *list, const fam_checkpoint *checkpoint, int64_t layer, int projection,
                            int64_t rank, fam_error *error)
@@ -203,8 +203,9 @@ fam_status fam_start_adapter(const char *directory, const fam_recipe *recipe, co
             FAM_TRY(add_lora(&lora, checkpoint, i / PROJECTIONS, (int)(i % PROJECTIONS), description.rank, error));
     FAM_TRY(list_create(&prompt, recipe->memory, recipe->train.seed, 1, error));
     if (mode == FAM_MODE_FAM) {
+        const fam_tensor *present = fam_checkpoint_tensor(checkpoint, "fam.prompt");
         if (settings->fam_length < 0)
-            settings->fam_length = DEFAULT_FAM_LENGTH;
+            settings->fam_length = present ? present->shape[0] : DEFAULT_FAM_LENGTH;
         FAM_TRY(add_prompt(&prompt, recipe, settings->fam_length,
                            fam_checkpoint_tensor(checkpoint, "model.embed_tokens.weight"), error));
     }
@@ -216,7 +217,7 @@ done:
     return status;
 }
 
-/* ---- a model from nothing -------------------------------------------------------------------------------------------- */
+/* ---- a model from nothing ---------------------------------------------------------------------------------------- */
 
 static fam_model_config new_config(const fam_recipe *recipe)
 {
@@ -241,7 +242,7 @@ static fam_status check_shape(const fam_model_config *c, fam_error *error)
     fam_status status = FAM_OK;
     FAM_FAIL_IF(c->layers < 1 || c->layers > FAM_LAYERS_MAX || c->hidden_size < 1 || c->intermediate_size < 1,
                 FAM_STATUS_INVALID_ARGUMENT,
-                "model.new: found %" PRId64 " layers of %" PRId64 " and %" PRId64 ", need 1 to %d layers that are there",
+                "model.new: found %" PRId64 " layers of widths %" PRId64 " and %" PRId64 ", need 1 to %d of at least 1",
                 c->layers, c->hidden_size, c->intermediate_size, FAM_LAYERS_MAX);
     FAM_FAIL_IF(c->heads < 1 || c->kv_heads < 1 || c->heads % c->kv_heads != 0 || c->head_dim < 2 ||
                     c->head_dim % 2 != 0,

@@ -3,6 +3,7 @@
  */
 #include "trainee.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>

@@ -1,8 +1,10 @@
 /*
- * The optimisers: ten steps against PyTorch and an independent Adafactor (tests/oracle/optimizer.py), operators and whole
- * models; clipping, decay, gradients that are not finite, saving, and the learning rate.
+ * The optimisers: ten steps against PyTorch and an independent Adafactor (tests/oracle/optimizer.py), operators and
+ * whole models; clipping, decay, gradients that are not finite, saving, and the learning rate.
  */
 #define SUITE_TIMEOUT 300
+
+#include <stdio.h>
 
 #include "backward_fixture.h"
 #include "format/json.h"
@@ -11,7 +13,7 @@
 
 enum { STEPS = 10 };
 
-/* ---- operators against other people's -------------------------------------------------------------------------------- */
+/* ---- operators against other people's ---------------------------------------------------------------------------- */
 
 typedef struct answers {
     fam_memory memory;
@@ -135,7 +137,7 @@ static void ten_steps_are_those_of_pytorch(void **state)
     for_each_setting(check_answers);
 }
 
-/* ---- operators on sizes that threads share ---------------------------------------------------------------------------- */
+/* ---- operators on sizes that threads share ----------------------------------------------------------------------- */
 
 static void check_sums(fixture *f)
 {
@@ -252,7 +254,7 @@ static void tensors_that_threads_share(void **state)
     for_each_setting(check_large);
 }
 
-/* ---- whole models ------------------------------------------------------------------------------------------------------ */
+/* ---- whole models ------------------------------------------------------------------------------------------------ */
 
 static fam_recipe recipe_of(const answers *a)
 {
@@ -374,7 +376,7 @@ static void thirty_steps_let_the_loss_fall(void **state)
     }
 }
 
-/* ---- what a step changes ------------------------------------------------------------------------------------------------ */
+/* ---- what a step changes ----------------------------------------------------------------------------------------- */
 
 static void write_gradient(const trainee *t, int64_t parameter, int64_t element, float value)
 {
@@ -470,7 +472,7 @@ static void the_prompt_has_its_own_rate(void **state)
     }
 }
 
-/* ---- files -------------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 static void save(const trainee *t, const char *path, fam_tensor *change, float *value)
 {
@@ -598,7 +600,7 @@ static void files_that_do_not_fit_change_nothing(void **state)
     scratch_remove(directory);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 static void each_allocation_may_fail(void **state)
 {
@@ -661,7 +663,7 @@ static void each_allocation_may_fail(void **state)
     scratch_remove(directory);
 }
 
-/* ---- rates -------------------------------------------------------------------------------------------------------------- */
+/* ---- rates ------------------------------------------------------------------------------------------------------- */
 
 static void rates_of_steps(void **state)
 {

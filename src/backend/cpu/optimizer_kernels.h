@@ -1,7 +1,7 @@
 /*
- * backend/cpu/optimizer_kernels.h: the inner loops of the optimisers, in plain C, included once by each instruction set's
- * file: the compiler makes vectors of them. Without fused multiply-adds and with sums in fixed lanes, all levels give the
- * same bits. Square roots and quotients make these loops slow without wide vectors.
+ * backend/cpu/optimizer_kernels.h: the inner loops of the optimisers, in plain C, included once by each instruction
+ * set's file: the compiler makes vectors of them. Without fused multiply-adds and with sums in fixed lanes, all levels
+ * give the same bits. Square roots and quotients make these loops slow without wide vectors.
  */
 #include <math.h>
 

@@ -49,7 +49,7 @@ static double add_sums(const double *sums, int64_t pieces)
     return sum;
 }
 
-/* ---- norm --------------------------------------------------------------------------------------------------------- */
+/* ---- norm -------------------------------------------------------------------------------------------------------- */
 
 typedef struct norm_arguments {
     const fam_cpu_kernels *kernels;
@@ -77,7 +77,7 @@ double fam_cpu_sum_squares(fam_exec *exec, const float *x, int64_t count)
     return add_sums(a.sums, pieces);
 }
 
-/* ---- AdamW -------------------------------------------------------------------------------------------------------- */
+/* ---- AdamW ------------------------------------------------------------------------------------------------------- */
 
 typedef struct adamw_arguments {
     const fam_cpu_kernels *kernels;
@@ -111,7 +111,7 @@ void fam_cpu_adamw_op(fam_exec *exec, float *x, float *m, float *v, const float 
         for_pieces(exec, adamw_pieces, &a, pieces_of(count, PIECE_ELEMENTS));
 }
 
-/* ---- Adafactor ---------------------------------------------------------------------------------------------------- */
+/* ---- Adafactor --------------------------------------------------------------------------------------------------- */
 
 typedef struct adafactor_arguments {
     const fam_cpu_optimizer_kernels *kernels;

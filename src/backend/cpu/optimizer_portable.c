@@ -1,5 +1,6 @@
 /*
- * backend/cpu/optimizer_portable.c: the inner loops of the optimisers in plain C: what every processor has; they are in optimizer_kernels.h.
+ * backend/cpu/optimizer_portable.c: the inner loops of the optimisers, which are in optimizer_kernels.h, for any
+ * processor.
  */
 #include "backend/cpu/optimizer_kernels.h"
 
