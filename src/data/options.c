@@ -1,5 +1,5 @@
 /*
- * data/options.c: the names of the kinds of data, for all who read or write them.
+ * data/options.c: see options.h.
  */
 #include "data/options.h"
 
@@ -7,7 +7,10 @@
 
 const char *fam_data_kind_name(int kind)
 {
-    static const char *const names[] = {"passkey", "passkey_landmark", "needle", "recall", "overwrite", "text",
-                                        "jsonl"};
+    static const char *const names[] = {
+        [FAM_DATA_PASSKEY] = "passkey", [FAM_DATA_PASSKEY_LANDMARK] = "passkey_landmark",
+        [FAM_DATA_NEEDLE] = "needle",   [FAM_DATA_RECALL] = "recall",
+        [FAM_DATA_OVERWRITE] = "overwrite", [FAM_DATA_TEXT] = "text",
+        [FAM_DATA_JSONL] = "jsonl"};
     return kind >= 0 && kind < (int)(sizeof names / sizeof *names) ? names[kind] : NULL;
 }

@@ -47,8 +47,8 @@ static void words_text(char buffer[VALUE_SIZE], const fam_key *key, unsigned set
     snprintf(buffer + used, VALUE_SIZE - used, "]");
 }
 
-/* The value as a recipe would say it; text without quotes. *out is `buffer`, or the text itself. `base`: the recipe or the
- * entry. */
+/* The value as a recipe would say it, text without quotes. *out is `buffer`, or the text itself. `base` is the recipe or
+ * the entry. */
 static fam_status value_text(const char **out, char buffer[VALUE_SIZE], const fam_recipe *recipe, const void *base,
                              const fam_key *key, fam_error *error)
 {
