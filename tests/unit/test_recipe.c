@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "format/yaml.h"
+#include "recipe_checks.h"
 #include "scratch.h"
 #include "suite.h"
-#include "train/recipe.h"
 
 static fam_error error;
 static fam_memory memory;
@@ -210,7 +210,8 @@ static void bounds_hold(void **state)
     enum { DEEP = 1000000 };
     char *text = calloc(1, FAM_YAML_BYTES_MAX + 2);
     memset(text, '[', DEEP);
-    refuse(text, "not a plain YAML file: line 1 column 33: found maps and lists nested too deep, need at most 32 levels");
+    refuse(text,
+           "not a plain YAML file: line 1 column 33: found maps and lists nested too deep, need at most 32 levels");
     for (size_t i = 0; i < DEEP; i += 2)
         memcpy(text + i, "{a", 2);
     fam_recipe *recipe;
@@ -247,10 +248,8 @@ static void values_are_checked_with_their_place(void **state)
          "train.steps: line 1 column 16: found a list, need a whole number, 1 to 1000000000000"},
         {"train: {steps: 0}\n", "train.steps: line 1 column 16: found 0, need 1 to 1000000000000"},
         {"train: {steps: -1}\n", "train.steps: line 1 column 16: found -1, need 1 to 1000000000000"},
-        {"train: {steps: 1.5}\n",
-         "train.steps: line 1 column 16: found 1.5, need a whole number, 1 to 1000000000000"},
-        {"train: {steps: 1e3}\n",
-         "train.steps: line 1 column 16: found 1e3, need a whole number, 1 to 1000000000000"},
+        {"train: {steps: 1.5}\n", "train.steps: line 1 column 16: found 1.5, need a whole number, 1 to 1000000000000"},
+        {"train: {steps: 1e3}\n", "train.steps: line 1 column 16: found 1e3, need a whole number, 1 to 1000000000000"},
         {"train: {steps: 0x10}\n",
          "train.steps: line 1 column 16: found 0x10, need a whole number, 1 to 1000000000000"},
         {"train: {steps: \"5\"}\n",
@@ -274,10 +273,10 @@ static void values_are_checked_with_their_place(void **state)
         {"adapt: {rslora: yes}\n", "adapt.rslora: line 1 column 17: found yes, need true or false"},
         {"adapt: {targets: q_proj}\n", "adapt.targets: line 1 column 18: found q_proj, need a list of words"},
         {"adapt: {targets: []}\n", "adapt.targets: line 1 column 18: found an empty list, need a list of words"},
-        {"adapt: {targets: [q_proj, q_proj]}\n",
-         "adapt.targets: line 1 column 27: found q_proj twice, need it once"},
-        {"adapt: {targets: [lm_head]}\n", "adapt.targets: line 1 column 19: found lm_head, need q_proj, k_proj, v_proj, "
-                                          "o_proj, gate_proj, up_proj or down_proj"},
+        {"adapt: {targets: [q_proj, q_proj]}\n", "adapt.targets: line 1 column 27: found q_proj twice, need it once"},
+        {"adapt: {targets: [lm_head]}\n",
+         "adapt.targets: line 1 column 19: found lm_head, need q_proj, k_proj, v_proj, "
+         "o_proj, gate_proj, up_proj or down_proj"},
         {"model: {path: \"\"}\n", "model.path: line 1 column 15: found \"\", need a path"},
         {"model: {path: [a]}\n", "model.path: line 1 column 15: found a list, need a path"},
         {"output: {keep: 1}\n", "output.keep: line 1 column 16: found 1, need 2 to 1048576"},
@@ -320,7 +319,8 @@ static void contradictions_are_refused(void **state)
     static const char *const rows[][2] = {
         {"model: {path: a, new: {layers: 1, hidden_size: 8, intermediate_size: 16, heads: 2}}\n" FAM TRAIN DATA,
          "model.new: line 1 column 23: found it beside model.path, need one of them"},
-        {"model: {adapter: a}\n" FAM TRAIN DATA, "model: line 1 column 8: found neither path nor new, need one of them"},
+        {"model: {adapter: a}\n" FAM TRAIN DATA,
+         "model: line 1 column 8: found neither path nor new, need one of them"},
         {"model: {adapter: a, new: {layers: 1, hidden_size: 8, intermediate_size: 16, heads: 2}}\n" FAM TRAIN DATA,
          "model.adapter: line 1 column 18: found it beside model.new, need a pretrained model"},
         {BASE "adapt: {what: adapter}\n",
@@ -334,7 +334,8 @@ static void contradictions_are_refused(void **state)
          "model.new.head_dim: line 1 column 85: found 5, need an even number"},
         {"model: {new: {layers: 1, hidden_size: 8, intermediate_size: 16, heads: 4, kv_heads: 3}}\n" FAM TRAIN DATA,
          "model.new.kv_heads: line 1 column 85: found 3 for 4 heads, need a divisor"},
-        {"model: {new: {layers: 1, hidden_size: 8, intermediate_size: 16, heads: 65536, head_dim: 512}}\n" FAM TRAIN DATA,
+        {"model: {new: {layers: 1, hidden_size: 8, intermediate_size: 16, heads: 65536, head_dim: 512}}\n" FAM TRAIN
+             DATA,
          "model.new.heads: line 1 column 72: found 65536 of size 512, need at most 16777216 together"},
         {NEW "fam: {mode: fam}\n" TRAIN DATA,
          "fam.fam_length: line 2 column 13: found nothing in mode fam, need the rows of the memory"},
@@ -350,7 +351,8 @@ static void contradictions_are_refused(void **state)
          "curriculum.from_blocks: line 5 column 27: found 8, need at most curriculum.to_blocks, 4"},
         {NEW FAM "train: {steps: 10}\n" DATA "curriculum: {to_blocks: 1}\n",
          "curriculum.from_blocks: line 5 column 25: found 2, need at most curriculum.to_blocks, 1"},
-        {NEW TRAIN DATA, "train.blocks: line 2 column 28: found 4 in mode full, which has no blocks; need train.tokens"},
+        {NEW TRAIN DATA,
+         "train.blocks: line 2 column 28: found 4 in mode full, which has no blocks; need train.tokens"},
         {PRETRAINED "fam: {mode: swa}\ntrain: {steps: 10}\n" DATA "curriculum: {to_blocks: 4}\n",
          "curriculum: line 5 column 13: found it in mode swa, which has no blocks; need train.tokens"},
         {PRETRAINED "fam: {mode: fam}\ntrain: {steps: 10, tokens: 8}\n" DATA,
@@ -443,8 +445,7 @@ static void wrong_sets_are_invalid_arguments(void **state)
     static const char *const rows[][2] = {
         {"train.steps", "set \"train.steps\": found no key and value, need KEY=VALUE"},
         {"=5", "set \"=5\": found no key and value, need KEY=VALUE"},
-        {"train.steps=x",
-         "train.steps: set \"train.steps=x\": found x, need a whole number, 1 to 1000000000000"},
+        {"train.steps=x", "train.steps: set \"train.steps=x\": found x, need a whole number, 1 to 1000000000000"},
         {"train.stepz=5",
          "train.stepz: set \"train.stepz=5\": found an unknown key, need a known one; the nearest is train.steps"},
         {"train.steps.x=5", "train.steps.x: set \"train.steps.x=5\": found no place for it, need a known key"},
@@ -453,17 +454,20 @@ static void wrong_sets_are_invalid_arguments(void **state)
                              "entries numbered from 0 without a gap"},
         {"data.x=text", "data.x: set \"data.x=text\": found no place for it, need a known key, and entries numbered "
                         "from 0 without a gap"},
-        {"data.99999999999999999999=1", "data.99999999999999999999: set \"data.99999999999999999999=1\": found no place "
-                                        "for it, need a known key, and entries numbered from 0 without a gap"},
-        {"train.0=5", "train.0: set \"train.0=5\": found an unknown key, need one of steps, sequences, tokens_per_step, "
-                      "accumulate, blocks, tokens, carry, stop_gradient_segments, state_passing_probability, "
-                      "state_passing_start, random_position_offset, state_noise, state_noise_start, recompute, seed, "
-                      "dtype"},
+        {"data.99999999999999999999=1",
+         "data.99999999999999999999: set \"data.99999999999999999999=1\": found no place "
+         "for it, need a known key, and entries numbered from 0 without a gap"},
+        {"train.0=5",
+         "train.0: set \"train.0=5\": found an unknown key, need one of steps, sequences, tokens_per_step, "
+         "accumulate, blocks, tokens, carry, stop_gradient_segments, state_passing_probability, "
+         "state_passing_start, random_position_offset, state_noise, state_noise_start, recompute, seed, "
+         "dtype"},
         {"train.steps=[", "set: train.steps=[: not YAML: line 2 column 1: did not find expected node content while "
                           "parsing a flow node"},
         {"train.steps=3", NULL}, /* fewer than no warm-up of its own: derived */
-        {"optimizer.warmup_steps=11", "optimizer.warmup_steps: set \"optimizer.warmup_steps=11\": found 11, need at most "
-                                      "train.steps, 10"},
+        {"optimizer.warmup_steps=11",
+         "optimizer.warmup_steps: set \"optimizer.warmup_steps=11\": found 11, need at most "
+         "train.steps, 10"},
         {"train.seed=1000003", "validation.seed: set \"train.seed=1000003\": found 1000003, which is train.seed too; "
                                "need another, so that other sequences are drawn"},
         {"fam.mode=bswa", NULL},
@@ -495,11 +499,12 @@ static void a_recipe_extends_another(void **state)
     (void)state;
     const char *folder = scratch_make();
     char text[256];
-    scratch_write_text(folder, "base.yaml", NEW FAM TRAIN "data: [{kind: passkey}, {kind: text, path: book.txt}]\n"
-                                                          "validation: {every: 5}\n");
+    scratch_write_text(folder, "base.yaml",
+                       NEW FAM TRAIN "data: [{kind: passkey}, {kind: text, path: book.txt}]\n"
+                                     "validation: {every: 5}\n");
     scratch_write_text(folder, "middle.yaml", "extends: base.yaml\ntrain: {steps: 20}\nfam: {state_norm: rms}\n");
-    snprintf(text, sizeof text, "extends: %s/middle.yaml\ntrain: {steps: 30, blocks: null}\ncurriculum: {to_blocks: 4}\n",
-             folder);
+    snprintf(text, sizeof text,
+             "extends: %s/middle.yaml\ntrain: {steps: 30, blocks: null}\ncurriculum: {to_blocks: 4}\n", folder);
     scratch_write_text(folder, "top.yaml", text);
     fam_recipe *r;
     const char *set = "data.1.path=here.txt";
@@ -555,35 +560,6 @@ static void a_chain_that_does_not_end_is_refused(void **state)
 
 /* ---- writing and comparing ---- */
 
-static char *written(const fam_recipe *recipe)
-{
-    char *text = NULL;
-    if (fam_recipe_write(&text, recipe, &error) != FAM_OK)
-        fail_msg("%s", error.message);
-    return text;
-}
-
-/* Writing, reading and writing again gives the same text, and comparing finds nothing. */
-static void ignore(void *context, const char *key, const char *saved, const char *given)
-{
-    (void)context;
-    fail_msg("%s: found %s and %s, need the same", key, saved, given);
-}
-
-static void check_round_trip(const fam_recipe *recipe)
-{
-    fam_recipe *again = NULL;
-    char *text = written(recipe);
-    if (fam_recipe_parse(&again, recipe->memory, "again", text, strlen(text), NULL, 0, &error) != FAM_OK)
-        fail_msg("%s\n%s", error.message, text);
-    char *second = written(again);
-    assert_string_equal(text, second);
-    assert_int_equal(fam_recipe_compare(recipe, again, ignore, NULL, &error), FAM_OK);
-    fam_free(recipe->memory, text);
-    fam_free(recipe->memory, second);
-    fam_recipe_free(again);
-}
-
 static void what_is_written_reads_the_same(void **state)
 {
     (void)state;
@@ -597,11 +573,11 @@ static void what_is_written_reads_the_same(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         fam_recipe *r = parse(rows[i]);
-        check_round_trip(r);
+        recipe_check_round_trip(r);
         release(r);
     }
     fam_recipe *r = parse(rows[2]);
-    char *text = written(r);
+    char *text = recipe_written(r);
     assert_non_null(strstr(text, "learning_rate: 0.00012345678901234567\n"));
     assert_non_null(strstr(text, "prompt_learning_rate: null\n"));
     assert_non_null(strstr(text, "targets: [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]\n"));
@@ -638,23 +614,28 @@ static void check_differences(const char *saved, const char *given, const char *
 static void comparing_names_what_must_not_change(void **state)
 {
     (void)state;
-    check_differences(BASE, BASE "output: {keep: 9, every: 1, seconds: 3, log_every: 7}\n"
-                                 "validation: {every: 3, seed: 5, data: [{kind: recall}]}\n",
+    check_differences(BASE,
+                      BASE "output: {keep: 9, every: 1, seconds: 3, log_every: 7}\n"
+                           "validation: {every: 3, seed: 5, data: [{kind: recall}]}\n",
                       "");
-    check_differences(BASE, NEW FAM "train: {steps: 10, blocks: 4, recompute: layer}\n"
-                                    "data: [{kind: passkey, name: other}]\n"
-                                    "optimizer: {bad_steps_max: 3}\n",
+    check_differences(BASE,
+                      NEW FAM "train: {steps: 10, blocks: 4, recompute: layer}\n"
+                              "data: [{kind: passkey, name: other}]\n"
+                              "optimizer: {bad_steps_max: 3}\n",
                       "");
-    check_differences(BASE, NEW FAM "train: {steps: 10, blocks: 5, sequences: 9, seed: 3, dtype: f32}\n"
-                                    "data: [{kind: passkey, share: 2, digits: 4}]\n"
-                                    "optimizer: {learning_rate: 1e-3, kind: adafactor}\n",
+    check_differences(BASE,
+                      NEW FAM "train: {steps: 10, blocks: 5, sequences: 9, seed: 3, dtype: f32}\n"
+                              "data: [{kind: passkey, share: 2, digits: 4}]\n"
+                              "optimizer: {learning_rate: 1e-3, kind: adafactor}\n",
                       "optimizer.kind: adamw -> adafactor\noptimizer.learning_rate: 0.0005 -> 0.001\n"
                       "train.sequences: 8 -> 9\ntrain.blocks: 4 -> 5\ntrain.seed: 1 -> 3\ntrain.dtype: null -> f32\n"
                       "data.0.share: 1.0 -> 2.0\ndata.0.digits: 5 -> 4\n");
     check_differences(BASE, NEW FAM "train: {steps: 10}\ncurriculum: {to_blocks: 8}\n" DATA,
                       "train.blocks: 4 -> null\ncurriculum: null -> a map\n");
-    check_differences(BASE, NEW FAM TRAIN "data: [{kind: passkey}, {kind: recall}]\n", "data: 1 entries -> 2 entries\n");
-    check_differences(NEW FAM TRAIN "data: [{kind: text, path: a}]\n", NEW FAM TRAIN "data: [{kind: text, path: b}]\n", "");
+    check_differences(BASE, NEW FAM TRAIN "data: [{kind: passkey}, {kind: recall}]\n",
+                      "data: 1 entries -> 2 entries\n");
+    check_differences(NEW FAM TRAIN "data: [{kind: text, path: a}]\n", NEW FAM TRAIN "data: [{kind: text, path: b}]\n",
+                      "");
     check_differences(BASE, NEW FAM TRAIN "data: [{kind: recall, keys: 4}]\n", "data.0.kind: passkey -> recall\n");
     check_differences(PRETRAINED TRAIN DATA, "model: {path: other.gguf}\n" TRAIN DATA "adapt: {targets: [q_proj]}\n",
                       "model.path: m.gguf -> other.gguf\nadapt.targets: [q_proj, k_proj, v_proj, o_proj, gate_proj, "
