@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "format/yaml.h"
 #include "recipe_checks.h"
@@ -498,11 +499,14 @@ static void a_recipe_extends_another(void **state)
 {
     (void)state;
     const char *folder = scratch_make();
-    char text[256];
-    scratch_write_text(folder, "base.yaml",
+    char base[512];
+    snprintf(base, sizeof base, "%s/base", folder);
+    assert_int_equal(mkdir(base, 0700), 0);
+    char text[1024];
+    scratch_write_text(base, "base.yaml",
                        NEW FAM TRAIN "data: [{kind: passkey}, {kind: text, path: book.txt}]\n"
                                      "validation: {every: 5}\n");
-    scratch_write_text(folder, "middle.yaml", "extends: base.yaml\ntrain: {steps: 20}\nfam: {state_norm: rms}\n");
+    scratch_write_text(folder, "middle.yaml", "extends: base/base.yaml\ntrain: {steps: 20}\nfam: {state_norm: rms}\n");
     snprintf(text, sizeof text,
              "extends: %s/middle.yaml\ntrain: {steps: 30, blocks: null}\ncurriculum: {to_blocks: 4}\n", folder);
     scratch_write_text(folder, "top.yaml", text);
@@ -511,7 +515,8 @@ static void a_recipe_extends_another(void **state)
     assert_int_equal(read_file(&r, scratch_path(folder, "top.yaml"), NULL, 0), FAM_OK);
     assert_true(r->train.steps == 30 && r->train.blocks == 0 && r->curriculum.on && r->validation.every == 5);
     assert_true(r->fam.state_norm == FAM_STATE_NORM_RMS && r->fam.block_size == 32 && r->data_count == 2);
-    assert_string_equal(r->data[1].path, scratch_path(folder, "book.txt"));
+    assert_int_equal(r->data[1].path[0], '/');
+    assert_non_null(strstr(r->data[1].path, "/base/book.txt")); /* beside the recipe that names it */
     release(r);
     assert_int_equal(read_file(&r, scratch_path(folder, "top.yaml"), &set, 1), FAM_OK);
     assert_int_equal(r->data[1].path[0], '/'); /* the working directory's */
@@ -520,8 +525,9 @@ static void a_recipe_extends_another(void **state)
     release(r);
 
     /* what is wrong with the base is told with the base's name */
-    scratch_write_text(folder, "base.yaml", NEW FAM "train: {steps: 10, blocks: x}\n" DATA);
-    snprintf(text, sizeof text, "%s/base.yaml: train.blocks: line 3 column 28: found x, need a whole number", folder);
+    scratch_write_text(base, "base.yaml", NEW FAM "train: {steps: 10, blocks: x}\n" DATA);
+    snprintf(text, sizeof text, "%s/base/base.yaml: train.blocks: line 3 column 28: found x, need a whole number",
+             folder);
     scratch_write_text(folder, "top.yaml", "extends: middle.yaml\n");
     assert_int_equal(read_file(&r, scratch_path(folder, "top.yaml"), NULL, 0), FAM_STATUS_BAD_FORMAT);
     if (strncmp(error.message, text, strlen(text)) != 0)
