@@ -3,9 +3,9 @@
  * stood. No libyaml type crosses into other rooms.
  *
  * One document of maps, lists and scalars. Refused: anchors, aliases, tags, directives, a second document, keys that
- * are no scalars, a key twice in one map, NUL in text, and what is beyond the bounds below. What a plain scalar means is
- * decided by who asks for it, so `no` is not a boolean by accident. libyaml allocates by malloc, outside of any
- * fam_memory, some ten times the text. One thread at a time.
+ * are no scalars, a key twice in one map, NUL in text, and what is beyond the bounds below. What a plain scalar means
+ * is decided by who asks for it, so `no` is not a boolean by accident. libyaml allocates by malloc, outside of any
+ * fam_memory. One thread at a time.
  */
 #ifndef FAM_FORMAT_YAML_H
 #define FAM_FORMAT_YAML_H

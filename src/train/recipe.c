@@ -95,14 +95,13 @@ static fam_status find_directory(char **out, fam_memory *memory, const char *pat
     return status;
 }
 
-/* Takes `extends` out of the newest source's map. *base (released with fam_free) is the file that it names, or NULL. */
-static fam_status take_extends(reader *r, char **base, fam_error *error)
+/* Takes `extends` out of the newest source's map; *out stays in the document, and is NULL if there is none. */
+static fam_status take_extends(const reader *r, const fam_yaml_node **out, fam_error *error)
 {
-    fam_status status = FAM_OK;
     const fam_recipe_source *source = &r->sources[r->count - 1];
     fam_yaml_node *root = source->document->root;
     char words[FAM_YAML_WORDS_SIZE];
-    *base = NULL;
+    *out = NULL;
     if (root->kind != FAM_YAML_MAP)
         return fam_recipe_refuse(r->recipe, "top level", root, error, "found %s, need a map of keys",
                                  fam_yaml_words(root, words));
@@ -122,12 +121,8 @@ static fam_status take_extends(reader *r, char **base, fam_error *error)
     if (r->count == EXTENDS_MAX)
         return fam_recipe_refuse(r->recipe, "extends", node, error, "found a chain of more than %d recipes, need fewer",
                                  EXTENDS_MAX);
-    FAM_TRY_ALLOC(*base,
-                  *node->text == '/' ? fam_strdup(r->memory, node->text)
-                                     : fam_path_join(r->memory, source->directory, node->text),
-                  source->name);
-done:
-    return status;
+    *out = node;
+    return FAM_OK;
 }
 
 static fam_status add_source(reader *r, const char *name, const char *directory, bool is_set, const char *text,
@@ -161,26 +156,50 @@ done:
     return status;
 }
 
+static const char *file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* Reads the file that `extends` names as the newest source. */
+static fam_status read_base(reader *r, const fam_yaml_node *extends, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    const char *directory = r->sources[r->count - 1].directory;
+    char *path = *extends->text == '/' ? fam_strdup(r->memory, extends->text)
+                                       : fam_path_join(r->memory, directory, extends->text);
+    if (!path)
+        return fam_out_of_memory(error, r->recipe->path);
+    FAM_TRY(read_file(r, path, error));
+    const fam_recipe_source *base = &r->sources[r->count - 1];
+    for (int i = 0; i < r->count - 1; i++)
+        if (strcmp(r->sources[i].directory, base->directory) == 0 &&
+            strcmp(file_name(r->sources[i].name), file_name(base->name)) == 0) {
+            status = fam_recipe_refuse(r->recipe, "extends", extends, error,
+                                       "found a recipe that extends itself in the end, need an end");
+            goto done;
+        }
+done:
+    fam_free(r->memory, path);
+    return status;
+}
+
 /* Reads a recipe and all that it extends, and lays them over one another. */
 static fam_status read_chain(reader *r, const char *path, fam_error *error)
 {
     fam_status status = FAM_OK;
-    char *base = NULL, *next = NULL;
+    const fam_yaml_node *extends = NULL;
     FAM_TRY(read_file(r, path, error));
-    FAM_TRY(take_extends(r, &base, error));
-    while (base) {
-        FAM_TRY(read_file(r, base, error));
-        FAM_TRY(take_extends(r, &next, error));
-        fam_free(r->memory, base);
-        base = next;
-        next = NULL;
+    FAM_TRY(take_extends(r, &extends, error));
+    while (extends) {
+        FAM_TRY(read_base(r, extends, error));
+        FAM_TRY(take_extends(r, &extends, error));
     }
     r->root = r->sources[r->count - 1].document->root;
     for (int i = r->count - 2; i >= 0; i--)
         r->root = fam_yaml_merge(r->root, r->sources[i].document->root);
 done:
-    fam_free(r->memory, base);
-    fam_free(r->memory, next);
     return status;
 }
 
@@ -256,14 +275,15 @@ static fam_status read_recipe(fam_recipe **out, fam_memory *memory, const char *
 {
     fam_status status = FAM_OK;
     reader r = {.memory = memory};
-    char *here = NULL, *base = NULL;
+    char *here = NULL;
+    const fam_yaml_node *extends = NULL;
     FAM_TRY_ALLOC(r.recipe, fam_alloc_zeroed(memory, sizeof *r.recipe), path);
     r.recipe->memory = memory;
     FAM_TRY_ALLOC(r.recipe->path, fam_strdup(memory, path), path);
     FAM_TRY_ALLOC(r.sources, fam_alloc_array(memory, EXTENDS_MAX + (size_t)set_count, sizeof *r.sources), path);
     if (text) {
         FAM_TRY(add_source(&r, path, NULL, false, text, size, error));
-        FAM_TRY(take_extends(&r, &base, error));
+        FAM_TRY(take_extends(&r, &extends, error));
         r.root = r.sources[0].document->root;
     } else {
         FAM_TRY(read_chain(&r, path, error));
@@ -283,7 +303,6 @@ done:
     }
     fam_free(memory, r.sources);
     fam_free(memory, here);
-    fam_free(memory, base);
     fam_recipe_free(r.recipe);
     return status;
 }

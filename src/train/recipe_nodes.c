@@ -166,6 +166,8 @@ static fam_status set_value(const filler *f, void *base, const fam_key *key, con
 /* The value that holds where nothing is said. */
 static fam_status set_preset(const filler *f, void *base, const fam_key *key)
 {
+    if (key->type == FAM_KEY_GROUP || key->type == FAM_KEY_ENTRIES)
+        return FAM_OK;
     void *out = (char *)base + key->offset;
     if (key->preset && key->type == FAM_KEY_WORDS) {
         fam_yaml *list = NULL;

@@ -47,12 +47,12 @@ static void words_text(char buffer[VALUE_SIZE], const fam_key *key, unsigned set
     snprintf(buffer + used, VALUE_SIZE - used, "]");
 }
 
-/* The value as a recipe would say it; text without quotes. *out is `buffer`, or the text itself. `base`: the recipe or the
- * entry. */
+/* The value as a recipe would say it, text without quotes. *out is `buffer`, or the text itself. `base` is the recipe or
+ * the entry. */
 static fam_status value_text(const char **out, char buffer[VALUE_SIZE], const fam_recipe *recipe, const void *base,
                              const fam_key *key, fam_error *error)
 {
-    const void *at = (const char *)base + key->offset;
+    const void *at = key->type == FAM_KEY_GROUP ? NULL : (const char *)base + key->offset;
     const char *word = NULL;
     *out = buffer;
     switch (key->type) {
@@ -264,10 +264,6 @@ static fam_status compare_value(const comparison *c, const char *path, const voi
     fam_error *error = c->error;
     FAM_TRY(value_text(&text_a, buffer_a, c->saved, a, key, error));
     FAM_TRY(value_text(&text_b, buffer_b, c->given, b, key, error));
-    if (key->type == FAM_KEY_GROUP) { /* looked at by its bool */
-        text_a = fam_key_group_is_on(key, c->saved) ? "a map" : "null";
-        text_b = fam_key_group_is_on(key, c->given) ? "a map" : "null";
-    }
     *equal = strcmp(text_a, text_b) == 0;
     if (!*equal)
         c->say(c->context, path, text_a, text_b);
