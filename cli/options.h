@@ -16,6 +16,7 @@ typedef enum verb_id {
     VERB_TOKENIZE,
     VERB_INSPECT,
     VERB_BENCH,
+    VERB_EXPORT,
     VERB_COUNT
 } verb_id;
 
@@ -56,6 +57,9 @@ typedef enum option_id {
     OPTION_DEPTHS,
     OPTION_DECODE_TOKENS,
     OPTION_REPETITIONS,
+    OPTION_OUT,
+    OPTION_FORMAT,
+    OPTION_TYPE,
     OPTION_ADAPTER,
     OPTION_MODE,
     OPTION_BLOCK_SIZE,

@@ -84,6 +84,31 @@ done:
     return status;
 }
 
+fam_status fam_hf_config_rewrite(const char *path, fam_memory *memory, const char *from,
+                                 const fam_checkpoint_options *options, const fam_settings *settings, fam_type type,
+                                 fam_error *error)
+{
+    fam_status status = FAM_OK;
+    json_t *object = NULL, *fam = NULL;
+    FAM_TRY(fam_json_read(&object, memory, from, FAM_CONFIG_BYTES_MAX, error));
+    fam_keys_remove(object, options);
+    FAM_TRY_ALLOC(fam, fam_settings_to_json(settings), path);
+    /* transformers 5 calls it dtype */
+    const char *key = json_object_get(object, "dtype") ? "dtype" : "torch_dtype";
+    int failed = json_object_set_new(object, key, json_string(torch_name(type)));
+    if (json_object_get(object, "torch_dtype"))
+        failed |= json_object_set_new(object, "torch_dtype", json_string(torch_name(type)));
+    json_object_del(object, "fam");
+    if (json_object_size(fam) > 0)
+        failed |= json_object_set(object, "fam", fam);
+    FAM_FAIL_IF(failed, FAM_STATUS_OUT_OF_MEMORY, "%s: out of memory", path);
+    FAM_TRY(fam_json_write(path, memory, object, error));
+done:
+    json_decref(fam);
+    json_decref(object);
+    return status;
+}
+
 fam_status fam_hf_write(const char *directory, fam_memory *memory, const fam_model_config *config,
                         const fam_settings *settings, int32_t bos, int32_t eos, const fam_tensor *tensors, int64_t count,
                         fam_error *error)

@@ -18,4 +18,10 @@ fam_status fam_hf_write(const char *directory, fam_memory *memory, const fam_mod
 fam_status fam_hf_config_write(const char *path, fam_memory *memory, const fam_model_config *config,
                                const fam_settings *settings, int32_t bos, int32_t eos, fam_type type, fam_error *error);
 
+/* A base's config.json (at `from`) again, with another type of the weights and other settings; the keys that `options`
+ * (may be NULL) ignores are left out. */
+fam_status fam_hf_config_rewrite(const char *path, fam_memory *memory, const char *from,
+                                 const fam_checkpoint_options *options, const fam_settings *settings, fam_type type,
+                                 fam_error *error);
+
 #endif
