@@ -22,7 +22,7 @@ static const struct {
     {OPTION_CONTEXT, 1U << FAM_MODE_FULL, "full"},
 };
 
-static fam_status check_settings(const cli_options *options, int mode, fam_error *error)
+fam_status model_check_settings(const cli_options *options, int mode, fam_error *error)
 {
     for (size_t i = 0; mode >= 0 && i < sizeof mode_settings / sizeof *mode_settings; i++) {
         if (option_given(options, mode_settings[i].id) && !(mode_settings[i].modes >> mode & 1))
@@ -32,11 +32,29 @@ static fam_status check_settings(const cli_options *options, int mode, fam_error
     return FAM_OK;
 }
 
-static void on_log(void *context, fam_log_level level, const char *line)
+void model_log(void *context, fam_log_level level, const char *line)
 {
     (void)context;
     if (level == FAM_LOG_WARNING)
         message("%s", line);
+}
+
+size_t model_adapters(fam_adapter_option *out, const cli_options *options)
+{
+    size_t count = option_times(options, OPTION_ADAPTER);
+    for (size_t i = 0; i < count; i++) {
+        const option_value *value = option_nth(options, OPTION_ADAPTER, i);
+        out[i] = (fam_adapter_option){value->text, value->real};
+    }
+    return count;
+}
+
+size_t model_ignored_keys(const char **out, const cli_options *options)
+{
+    size_t count = option_times(options, OPTION_IGNORE_CONFIG_KEY);
+    for (size_t i = 0; i < count; i++)
+        out[i] = option_nth(options, OPTION_IGNORE_CONFIG_KEY, i)->text;
+    return count;
 }
 
 static void fill(fam_engine_options *out, const cli_options *options, fam_adapter_option *adapters, const char **keys)
@@ -54,23 +72,17 @@ static void fill(fam_engine_options *out, const cli_options *options, fam_adapte
     out->fam_length = option_integer(options, OPTION_FAM_LENGTH);
     out->window = option_integer(options, OPTION_WINDOW);
     out->context = option_integer(options, OPTION_CONTEXT);
-    out->adapter_count = option_times(options, OPTION_ADAPTER);
-    for (size_t i = 0; i < out->adapter_count; i++) {
-        const option_value *value = option_nth(options, OPTION_ADAPTER, i);
-        adapters[i] = (fam_adapter_option){value->text, value->real};
-    }
+    out->adapter_count = model_adapters(adapters, options);
     out->adapters = adapters;
-    out->ignored_config_key_count = option_times(options, OPTION_IGNORE_CONFIG_KEY);
-    for (size_t i = 0; i < out->ignored_config_key_count; i++)
-        keys[i] = option_nth(options, OPTION_IGNORE_CONFIG_KEY, i)->text;
+    out->ignored_config_key_count = model_ignored_keys(keys, options);
     out->ignored_config_keys = keys;
-    out->log = on_log;
+    out->log = model_log;
 }
 
 fam_status model_open(fam_engine **out, const cli_options *options, fam_error *error)
 {
     *out = NULL;
-    fam_status status = check_settings(options, option_choice(options, OPTION_MODE), error);
+    fam_status status = model_check_settings(options, option_choice(options, OPTION_MODE), error);
     if (status != FAM_OK)
         return status;
     fam_adapter_option *adapters = calloc(options->count + 1, sizeof *adapters);
@@ -88,7 +100,7 @@ fam_status model_open(fam_engine **out, const cli_options *options, fam_error *e
         return status;
     fam_engine_info info;
     fam_engine_info_get(*out, &info);
-    status = check_settings(options, (int)info.mode, error);
+    status = model_check_settings(options, (int)info.mode, error);
     if (status != FAM_OK) {
         fam_engine_free(*out);
         *out = NULL;

@@ -7,6 +7,15 @@
 #include "fam/fam.h"
 #include "options.h"
 
+/* The parts of which engines and exports are described. Refuses settings that mean nothing in `mode` (negative: not
+ * known). */
+fam_status model_check_settings(const cli_options *options, int mode, fam_error *error);
+/* --adapter and --ignore-config-key into arrays that hold options->count; how many there are. */
+size_t model_adapters(fam_adapter_option *out, const cli_options *options);
+size_t model_ignored_keys(const char **out, const cli_options *options);
+/* Warnings become messages. */
+void model_log(void *context, fam_log_level level, const char *line);
+
 /* Opens the engine that the options describe. Options that contradict each other, or that mean nothing in the mode that
  * results, are refused. Warnings of the library become messages. */
 fam_status model_open(fam_engine **out, const cli_options *options, fam_error *error);

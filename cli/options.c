@@ -15,12 +15,14 @@ enum {
     TOKENIZE = 1 << VERB_TOKENIZE,
     INSPECT = 1 << VERB_INSPECT,
     BENCH = 1 << VERB_BENCH,
+    EXPORT = 1 << VERB_EXPORT,
     TRAIN = 1 << VERB_TRAIN,
     WRITES = GENERATE | CHAT,
     READS = GENERATE | SCORE | TOKENIZE,
     RUNS = GENERATE | CHAT | SCORE | INSPECT | BENCH,
+    SETS = RUNS | EXPORT,
     COMPUTES = RUNS | TRAIN,
-    ALL = RUNS | TOKENIZE | TRAIN
+    ALL = SETS | TOKENIZE | TRAIN
 };
 
 static const double TOKENS_MAX = 1099511627776.0; /* 2^40: positions end there */
@@ -72,6 +74,15 @@ static const verb_info verbs[VERB_COUNT] = {
                     "it had never stopped. Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint and exit with 75; a second one "
                     "exits at once, and the checkpoints there are stay good.",
                     "fam train recipes/tutorial.yaml --out runs/tutorial --set train.seed=1"},
+    [VERB_EXPORT] = {"export", "MODEL", "merged model as a Hugging Face directory or GGUF",
+                     "Merges the adapters into the weights and writes a model that needs none: a directory that "
+                     "transformers opens or a GGUF file that llama.cpp opens. The settings and the prompt of the memory "
+                     "lie in it, where fam finds them; other programs read it as a plain Transformer. The settings "
+                     "below override what is written.\n\n"
+                     "What is written appears at once and whole, or not at all; nothing that is there already is "
+                     "replaced. Without --adapter the model is only written in the other format or type.",
+                     "fam export model.gguf --adapter models/smollm2-memory --out merged\n"
+                     "fam export model.gguf --adapter models/smollm2-memory --out merged.gguf --type f16"},
 };
 
 #define SAMPLING "Generating"
@@ -132,8 +143,9 @@ static const option_info table[OPTION_COUNT] = {
                               "decode: generate so many tokens for one figure"},
     [OPTION_REPETITIONS] = {"repetitions", KIND_INTEGER, "N", "5", 1, 10000, false, false, BENCH, "Measuring",
                             "measure so often"},
-    [OPTION_OUT] = {"out", KIND_PATH, "DIR", NULL, 0, 0, false, false, TRAIN, "Run",
-                    "the folder of the run (else runs/ and the recipe's name)"},
+    [OPTION_OUT] = {"out", KIND_PATH, "PATH", NULL, 0, 0, false, false, TRAIN | EXPORT, "Results",
+                    "train: the folder of the run (else runs/ and the recipe's name); export: where to write, where nothing may "
+                    "be yet"},
     [OPTION_SET] = {"set", KIND_WORD, "KEY=VALUE", NULL, 0, 0, false, true, TRAIN, "Run",
                     "as if the recipe said so: --set optimizer.learning_rate=1e-4"},
     [OPTION_RESUME] = {"resume", KIND_CHOICE, "auto|must|never", NULL, 0, 0, false, false, TRAIN, "Run",
@@ -142,27 +154,31 @@ static const option_info table[OPTION_COUNT] = {
                          "resume although this key of the recipe has another value now"},
     [OPTION_DRY_RUN] = {"dry-run", KIND_FLAG, NULL, NULL, 0, 0, false, false, TRAIN, "Run",
                         "open and check everything, tell what the run would take, and stop"},
-    [OPTION_ADAPTER] = {"adapter", KIND_ADAPTER, "DIR[:SCALE]", NULL, 0, 0, false, true, RUNS, MODEL,
+    [OPTION_FORMAT] = {"format", KIND_CHOICE, "hf|gguf", NULL, 0, 0, false, false, EXPORT, "Export",
+                       "a directory or a GGUF file (else GGUF if PATH ends in .gguf)"},
+    [OPTION_TYPE] = {"type", KIND_CHOICE, "f32|f16|bf16", NULL, 0, 0, false, false, EXPORT, "Export",
+                     "of the matrices (else the model's own, and bf16 where it is quantised)"},
+    [OPTION_ADAPTER] = {"adapter", KIND_ADAPTER, "DIR[:SCALE]", NULL, 0, 0, false, true, SETS, MODEL,
                         "apply this adapter (a PEFT directory, FAM files beside it); SCALE multiplies its own scale"},
-    [OPTION_MODE] = {"mode", KIND_CHOICE, "full|swa|bswa|fam", NULL, 0, 0, false, false, RUNS, MODEL,
+    [OPTION_MODE] = {"mode", KIND_CHOICE, "full|swa|bswa|fam", NULL, 0, 0, false, false, SETS, MODEL,
                      "what a token sees: all before it; a sliding window; its block and the segments before it; these and "
                      "the memory. If not given, what the last adapter says, else the model, else full. The same holds for "
                      "the settings below"},
-    [OPTION_BLOCK_SIZE] = {"block-size", KIND_INTEGER, "N", NULL, 1, 2147483648, false, false, RUNS, MODEL,
+    [OPTION_BLOCK_SIZE] = {"block-size", KIND_INTEGER, "N", NULL, 1, 2147483648, false, false, SETS, MODEL,
                            "tokens of a block (else 1024)"},
-    [OPTION_MEMORY_SEGMENTS] = {"memory-segments", KIND_INTEGER, "N", NULL, 0, 1048576, false, false, RUNS, MODEL,
+    [OPTION_MEMORY_SEGMENTS] = {"memory-segments", KIND_INTEGER, "N", NULL, 0, 1048576, false, false, SETS, MODEL,
                                 "modes bswa and fam: whole blocks before the present one that are still seen (else 0)"},
-    [OPTION_FAM_LENGTH] = {"fam-length", KIND_INTEGER, "N", NULL, 1, 2147483648, false, false, RUNS, MODEL,
+    [OPTION_FAM_LENGTH] = {"fam-length", KIND_INTEGER, "N", NULL, 1, 2147483648, false, false, SETS, MODEL,
                            "mode fam: rows of the state (else those of the prompt tensor)"},
-    [OPTION_STATE_NORM] = {"state-norm", KIND_CHOICE, "none|rms|rms_init", NULL, 0, 0, false, false, RUNS, MODEL,
+    [OPTION_STATE_NORM] = {"state-norm", KIND_CHOICE, "none|rms|rms_init", NULL, 0, 0, false, false, SETS, MODEL,
                            "mode fam: how the state is rescaled after each block (else none)"},
-    [OPTION_FAM_POSITIONS] = {"fam-positions", KIND_CHOICE, "last|zero|float", NULL, 0, 0, false, false, RUNS, MODEL,
+    [OPTION_FAM_POSITIONS] = {"fam-positions", KIND_CHOICE, "last|zero|float", NULL, 0, 0, false, false, SETS, MODEL,
                               "mode fam: where the rows of the state sit (else last)"},
-    [OPTION_WINDOW] = {"window", KIND_INTEGER, "N", NULL, 1, 2147483648, false, false, RUNS, MODEL,
+    [OPTION_WINDOW] = {"window", KIND_INTEGER, "N", NULL, 1, 2147483648, false, false, SETS, MODEL,
                        "mode swa: tokens that are seen (else 1024)"},
     [OPTION_CONTEXT] = {"context", KIND_INTEGER, "N", NULL, 1, 1099511627776, false, false, RUNS, MODEL,
                         "mode full: tokens that the cache can hold (else the model's context length)"},
-    [OPTION_IGNORE_CONFIG_KEY] = {"ignore-config-key", KIND_WORD, "NAME", NULL, 0, 0, false, true, RUNS, MODEL,
+    [OPTION_IGNORE_CONFIG_KEY] = {"ignore-config-key", KIND_WORD, "NAME", NULL, 0, 0, false, true, SETS, MODEL,
                                   "accept this key of config.json although it may change the result"},
     [OPTION_DEVICE] = {"device", KIND_DEVICE, "cpu", "cpu", 0, 0, false, false, COMPUTES, "Machine",
                        "where to compute: this build has no other device"},

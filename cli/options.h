@@ -16,6 +16,7 @@ typedef enum verb_id {
     VERB_TOKENIZE,
     VERB_INSPECT,
     VERB_BENCH,
+    VERB_EXPORT,
     VERB_TRAIN,
     VERB_COUNT
 } verb_id;
@@ -62,6 +63,8 @@ typedef enum option_id {
     OPTION_RESUME,
     OPTION_OVERRIDE,
     OPTION_DRY_RUN,
+    OPTION_FORMAT,
+    OPTION_TYPE,
     OPTION_ADAPTER,
     OPTION_MODE,
     OPTION_BLOCK_SIZE,

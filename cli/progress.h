@@ -21,6 +21,9 @@ void progress_start(cli_progress *progress, int64_t position, int64_t block_size
  * nothing if the last line is too young. */
 void progress_update(cli_progress *progress, int64_t position, double bytes_done, double bytes_total);
 
+/* The same for work that is counted in bytes: what is done of it, "12 of 269 MB written". */
+void progress_bytes(cli_progress *progress, const char *verb, double done, double total);
+
 /* Removes an unfinished line from the terminal. */
 void progress_end(cli_progress *progress);
 

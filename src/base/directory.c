@@ -45,6 +45,13 @@ char *fam_path_trim(fam_memory *memory, const char *path)
     return fam_strndup(memory, path, length);
 }
 
+bool fam_path_same(const char *a, const char *b)
+{
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
 fam_status fam_path_free_space(const char *path, fam_memory *memory, uint64_t *out, fam_error *error)
 {
     fam_status status = FAM_OK;
@@ -77,7 +84,7 @@ static void directory_free(fam_new_directory *directory)
     fam_free(memory, directory);
 }
 
-static fam_status refuse_existing(const char *path, fam_error *error)
+fam_status fam_path_refuse_existing(const char *path, fam_error *error)
 {
     if (!fam_path_exists(path))
         return FAM_OK;
@@ -89,7 +96,7 @@ fam_status fam_new_directory_begin(fam_new_directory **out, fam_memory *memory, 
     fam_status status = FAM_OK;
     fam_new_directory *directory = NULL;
     size_t room = strlen(path) + 64;
-    FAM_TRY(refuse_existing(path, error));
+    FAM_TRY(fam_path_refuse_existing(path, error));
     FAM_TRY_ALLOC(directory, fam_alloc_zeroed(memory, sizeof *directory), path);
     directory->memory = memory;
     FAM_TRY_ALLOC(directory->path, fam_strdup(memory, path), path);
@@ -134,7 +141,7 @@ fam_status fam_new_directory_commit(fam_new_directory *directory, fam_error *err
     fam_status status = FAM_OK;
     bool renamed = false;
     FAM_TRY(fam_directory_sync(directory->temporary, error));
-    FAM_TRY(refuse_existing(directory->path, error));
+    FAM_TRY(fam_path_refuse_existing(directory->path, error));
     int result = renameat2(AT_FDCWD, directory->temporary, AT_FDCWD, directory->path, RENAME_NOREPLACE);
     if (result != 0 && (errno == EINVAL || errno == ENOSYS)) /* a file system without it */
         result = rename(directory->temporary, directory->path);

@@ -18,12 +18,15 @@ fam_status fam_file_remove(const char *path, fam_error *error);
 
 /* A path without the slashes at its end; released with fam_free; NULL when memory is short. "/" stays. */
 char *fam_path_trim(fam_memory *memory, const char *path);
+/* Whether both are there and are the same file or directory, by whatever names. */
+bool fam_path_same(const char *a, const char *b);
 /* Bytes that may still be written where `path` is to be made (its directory must be there). */
 fam_status fam_path_free_space(const char *path, fam_memory *memory, uint64_t *out, fam_error *error);
 
 /* A directory that appears at once with all that is in it, or not at all: begin makes "<path>.tmp.<pid>.<n>", files are
  * written there, commit renames it to `path` and syncs the parent; abort (or a failed commit) removes it and the files in
  * it. Something that is at `path` already, even a dangling link, is refused at both ends: FAM_STATUS_IO. */
+fam_status fam_path_refuse_existing(const char *path, fam_error *error);
 typedef struct fam_new_directory fam_new_directory;
 fam_status fam_new_directory_begin(fam_new_directory **out, fam_memory *memory, const char *path, fam_error *error);
 const char *fam_new_directory_path(const fam_new_directory *directory); /* where to write */

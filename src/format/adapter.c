@@ -380,3 +380,20 @@ void fam_adapter_fingerprint(const fam_adapter *adapter, uint8_t out[16])
     hash_file(out, adapter->lora_file);
     hash_file(out, adapter->prompt_file);
 }
+
+fam_settings fam_adapters_settings(const fam_checkpoint *checkpoint, fam_adapter *const *adapters, int count)
+{
+    fam_settings settings = *fam_checkpoint_settings(checkpoint);
+    for (int i = 0; i < count; i++)
+        fam_settings_merge(&settings, fam_adapter_settings(adapters[i]));
+    return settings;
+}
+
+const fam_tensor *fam_adapters_prompt(const fam_checkpoint *checkpoint, fam_adapter *const *adapters, int count)
+{
+    const fam_tensor *prompt = fam_checkpoint_tensor(checkpoint, "fam.prompt");
+    for (int i = 0; i < count; i++)
+        if (fam_adapter_prompt(adapters[i]))
+            prompt = fam_adapter_prompt(adapters[i]);
+    return prompt;
+}

@@ -37,4 +37,9 @@ const fam_tensor *fam_adapter_prompt(const fam_adapter *adapter); /* fam.prompt 
 /* XXH3-128 over rank, scale and all bytes of all tensors; settings play no part. */
 void fam_adapter_fingerprint(const fam_adapter *adapter, uint8_t out[16]);
 
+/* Who says what: the model, then the adapters in order; the last to speak wins. What nobody says is negative. */
+fam_settings fam_adapters_settings(const fam_checkpoint *checkpoint, fam_adapter *const *adapters, int count);
+/* The prompt of the last adapter that has one, else the model's, else NULL. */
+const fam_tensor *fam_adapters_prompt(const fam_checkpoint *checkpoint, fam_adapter *const *adapters, int count);
+
 #endif

@@ -127,11 +127,6 @@ void fam_gguf_put_copy(fam_gguf_writer *writer, const fam_gguf_value *value)
     put(writer, value->data, value->bytes);
 }
 
-size_t fam_gguf_writer_size(const fam_gguf_writer *writer)
-{
-    return writer->size;
-}
-
 /* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 static size_t padding_of(size_t size)

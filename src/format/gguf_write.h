@@ -8,6 +8,7 @@
 #ifndef FAM_FORMAT_GGUF_WRITE_H
 #define FAM_FORMAT_GGUF_WRITE_H
 
+#include "format/checkpoint.h"
 #include "format/gguf.h"
 
 typedef struct fam_gguf_writer fam_gguf_writer;
@@ -26,8 +27,8 @@ void fam_gguf_put_array(fam_gguf_writer *writer, const char *key, fam_gguf_type 
 void fam_gguf_put_element(fam_gguf_writer *writer, const char *text, size_t length);
 void fam_gguf_put_elements(fam_gguf_writer *writer, const void *data, size_t size);
 
-/* Bytes of metadata so far. */
-size_t fam_gguf_writer_size(const fam_gguf_writer *writer);
+/* The keys fam.* of what is set (settings.c). */
+void fam_gguf_put_settings(fam_gguf_writer *writer, const fam_settings *settings);
 
 /* Begins the file (atomically: it appears at commit) with the tensors' table; their `data` is not looked at. Wrong names,
  * shapes or sizes: FAM_STATUS_INVALID_ARGUMENT. */

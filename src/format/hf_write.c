@@ -84,6 +84,31 @@ done:
     return status;
 }
 
+fam_status fam_hf_config_rewrite(const char *path, fam_memory *memory, const char *from,
+                                 const fam_checkpoint_options *options, const fam_settings *settings, fam_type type,
+                                 fam_error *error)
+{
+    fam_status status = FAM_OK;
+    json_t *object = NULL, *fam = NULL;
+    FAM_TRY(fam_json_read(&object, memory, from, FAM_CONFIG_BYTES_MAX, error));
+    fam_keys_remove(object, options);
+    FAM_TRY_ALLOC(fam, fam_settings_to_json(settings), path);
+    /* transformers 5 calls it dtype */
+    const char *key = json_object_get(object, "dtype") ? "dtype" : "torch_dtype";
+    int failed = json_object_set_new(object, key, json_string(torch_name(type)));
+    if (json_object_get(object, "torch_dtype"))
+        failed |= json_object_set_new(object, "torch_dtype", json_string(torch_name(type)));
+    json_object_del(object, "fam");
+    if (json_object_size(fam) > 0)
+        failed |= json_object_set(object, "fam", fam);
+    FAM_FAIL_IF(failed, FAM_STATUS_OUT_OF_MEMORY, "%s: out of memory", path);
+    FAM_TRY(fam_json_write(path, memory, object, error));
+done:
+    json_decref(fam);
+    json_decref(object);
+    return status;
+}
+
 fam_status fam_hf_write(const char *directory, fam_memory *memory, const fam_model_config *config,
                         const fam_settings *settings, int32_t bos, int32_t eos, const fam_tensor *tensors, int64_t count,
                         fam_error *error)
@@ -99,5 +124,48 @@ fam_status fam_hf_write(const char *directory, fam_memory *memory, const fam_mod
 done:
     fam_free(memory, weights);
     fam_free(memory, text);
+    return status;
+}
+
+enum { COPY_BYTES_MAX = 1 << 30 };
+
+/* What is taken over from a base directory besides its weights. */
+static const char *const companions[] = {
+    "tokenizer.json",   "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json",       "merges.txt",            "tokenizer.model",         "chat_template.jinja",
+    "chat_template.json", "generation_config.json",
+};
+
+static fam_status copy_file(fam_memory *memory, const char *from_directory, const char *to_directory, const char *name,
+                            fam_error *error)
+{
+    fam_status status = FAM_OK;
+    char *from = NULL, *to = NULL;
+    uint8_t *data = NULL;
+    size_t size;
+    fam_atomic_file *file = NULL;
+    FAM_TRY_ALLOC(from, fam_path_join(memory, from_directory, name), from_directory);
+    FAM_TRY_ALLOC(to, fam_path_join(memory, to_directory, name), to_directory);
+    if (!fam_path_exists(from))
+        goto done;
+    FAM_TRY(fam_file_read(&data, &size, memory, from, COPY_BYTES_MAX, error));
+    FAM_TRY(fam_atomic_file_begin(&file, memory, to, FAM_FILE_SHARED, error));
+    FAM_TRY(fam_atomic_file_write(file, data, size, error));
+    status = fam_atomic_file_commit(file, error);
+    file = NULL;
+done:
+    fam_atomic_file_abort(file);
+    fam_free(memory, data);
+    fam_free(memory, from);
+    fam_free(memory, to);
+    return status;
+}
+
+fam_status fam_hf_companions_copy(const char *from, const char *to, fam_memory *memory, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    for (size_t i = 0; i < sizeof companions / sizeof *companions; i++)
+        FAM_TRY(copy_file(memory, from, to, companions[i], error));
+done:
     return status;
 }

@@ -152,6 +152,19 @@ done:
     return status;
 }
 
+/* The first time that masters go into the model it takes memory: later, in a step, it cannot fail for want of it. */
+static fam_status push_masters(fam_trainer *t, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    fam_backend *backend = t->parts.model->backend;
+    fam_exec *exec = NULL;
+    FAM_TRY(backend->ops->exec_create(backend, &exec, 1, error));
+    status = fam_parameters_push(t->parameters, exec, error);
+    backend->ops->exec_free(exec);
+done:
+    return status;
+}
+
 fam_status fam_trainer_open_model(fam_trainer *t, const fam_snapshot *snapshot, fam_error *error)
 {
     fam_status status = FAM_OK;
@@ -172,6 +185,7 @@ fam_status fam_trainer_open_model(fam_trainer *t, const fam_snapshot *snapshot, 
                                   t->parts.adapter_count > 0 ? t->parts.adapters[0] : NULL, t->parts.prompt, error));
     FAM_FAIL_IF(t->parameters->count == 0, FAM_STATUS_INVALID_ARGUMENT,
                 "%s: adapt: found nothing to train in %s, need LoRA or a prompt", t->recipe->path, o.adapter);
+    FAM_TRY(push_masters(t, error));
     FAM_TRY(fam_optimizer_create(&t->optimizer, t->parameters, t->recipe, error));
     if (model->window.mode == FAM_MODE_FAM && t->recipe->train.state_passing_probability > 0)
         FAM_TRY_ALLOC(t->passed_state, fam_alloc_array(&t->memory, (size_t)t->state_elements, sizeof(float)), "state");

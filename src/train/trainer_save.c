@@ -119,7 +119,10 @@ static fam_status write_model(fam_trainer *t, const char *directory, const fam_t
     const fam_settings settings = settings_of(t->parts.model);
     FAM_TRY(fam_hf_write(directory, &t->memory, &t->parts.model->config, &settings, fam_tokenizer_bos(t->tokenizer),
                          fam_tokenizer_eos(t->tokenizer), tensors, t->parameters->count, error));
-    FAM_TRY(fam_tokenizer_write_json(t->tokenizer, &t->memory, directory, error));
+    if (fam_checkpoint_gguf(t->parts.checkpoint))
+        FAM_TRY(fam_tokenizer_write_json(t->tokenizer, &t->memory, directory, error));
+    else
+        FAM_TRY(fam_hf_companions_copy(fam_checkpoint_path(t->parts.checkpoint), directory, &t->memory, error));
 done:
     return status;
 }

@@ -6,7 +6,7 @@
 
 #define TINY "tests/golden/fam_rms_m1"
 
-static const char *const verbs[] = {"generate", "chat", "score", "tokenize", "inspect", "bench"};
+static const char *const verbs[] = {"generate", "chat", "score", "tokenize", "inspect", "bench", "export"};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static void help_is_as_in_the_snapshots(void **state)

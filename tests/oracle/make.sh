@@ -15,7 +15,7 @@ fi
 
 scripts/get-smollm2.sh >/dev/null
 
-[ $# -gt 0 ] || set -- golden dequant tiny_llama tokenizer pretokenizer chat_template byte_tokenizer optimizer smollm2
+[ $# -gt 0 ] || set -- golden dequant tiny_llama peft_written tokenizer pretokenizer chat_template byte_tokenizer optimizer smollm2
 for generator; do
     echo "== $generator"
     PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 PYTHONWARNINGS=ignore "$python" "tests/oracle/$generator.py"

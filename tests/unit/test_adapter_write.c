@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/float16.h"
+#include "base/random.h"
 #include "fam/modes.h"
 #include "format/adapter.h"
 #include "format/adapter_write.h"
@@ -288,6 +290,74 @@ static void peft_uses_the_same_keys(void **state)
     scratch_remove(directory);
 }
 
+/* ---- what PEFT has loaded ------------------------------------------------------------------------------------------ */
+
+#define WRITTEN "tests/fixtures/peft/written"
+
+/* An adapter for tests/fixtures/tiny_llama/gqa_tied_f32, of numbers drawn from a seed. */
+static void write_drawn(const char *directory)
+{
+    enum { RANK = 3, LAYERS = 2, WIDTH = 32, INNER = 64, KV = 16, FAM = 4 };
+    static const int64_t rows[] = {WIDTH, KV, KV, WIDTH, INNER, INNER, WIDTH};
+    static char names[64][96];
+    static float data[8192];
+    fam_tensor tensors[64], state = {.name = "fam.prompt", .type = FAM_TYPE_F32, .n_dims = 2, .shape = {FAM, WIDTH}};
+    fam_adapter_description what = {.base_model = "gqa_tied_f32", .rank = RANK, .alpha = 4.5, .rslora = true,
+                                    .targets = 0x6f}; /* not gate */
+    fam_random random;
+    int count = 0;
+    float *next = data;
+    fam_random_seed(&random, 20240409);
+    for (int i = 0; i < 8192; i++)
+        data[i] = (float)((double)(fam_random_next(&random) >> 40) / (1 << 24) - 0.5) * 0.5f;
+    for (int layer = 0; layer < LAYERS; layer++)
+        for (int i = 0; i < 7; i++)
+            for (int second = 0; second < 2 && (what.targets >> i & 1); second++) {
+                int64_t columns = i == 6 ? INNER : WIDTH, length = RANK * (second ? rows[i] : columns);
+                snprintf(names[count], sizeof names[0], "base_model.model.model.layers.%d.%s.lora_%c.weight", layer,
+                         fam_projection_module(i), 'A' + second);
+                tensors[count] = (fam_tensor){.name = names[count], .type = FAM_TYPE_F32, .n_dims = 2,
+                                              .data = (const uint8_t *)next, .bytes = (size_t)length * 4};
+                tensors[count].shape[0] = second ? rows[i] : RANK;
+                tensors[count].shape[1] = second ? RANK : columns;
+                next += length;
+                count++;
+            }
+    assert_true(next + FAM * WIDTH <= data + 8192);
+    state.data = (const uint8_t *)next;
+    state.bytes = FAM * WIDTH * 4;
+    what.settings = fam_settings_none();
+    what.settings.block_size = 16;
+    what.settings.state_norm = FAM_STATE_NORM_RMS_INIT;
+    fam_memory_init(&memory);
+    if (fam_adapter_write(directory, &memory, &what, tensors, count, &state, false, &error) != FAM_OK)
+        fail_msg("%s", error.message);
+}
+
+/* The files that PEFT loaded (tests/oracle/peft_written.py) are, byte by byte, those that are written today. After a
+ * change that is meant: FAM_UPDATE_FIXTURES=1 test_adapter_write peft_has_loaded_these_very_bytes, then the generator. */
+static void peft_has_loaded_these_very_bytes(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"adapter_config.json", "adapter_model.safetensors", "fam_config.json",
+                                        "fam_prompt.safetensors"};
+    const char *directory = scratch_make();
+    write_drawn(getenv("FAM_UPDATE_FIXTURES") ? suite_path(WRITTEN) : directory);
+    for (int i = 0; i < 4 && !getenv("FAM_UPDATE_FIXTURES"); i++) {
+        uint8_t *ours, *theirs;
+        size_t size, same;
+        assert_int_equal(fam_file_read(&ours, &size, &memory, scratch_path(directory, files[i]), 1 << 20, &error), FAM_OK);
+        assert_int_equal(
+            fam_file_read(&theirs, &same, &memory, scratch_path(suite_path(WRITTEN), files[i]), 1 << 20, &error), FAM_OK);
+        if (size != same || memcmp(ours, theirs, size) != 0)
+            fail_msg("%s: found other bytes than in %s", files[i], WRITTEN);
+        fam_free(&memory, ours);
+        fam_free(&memory, theirs);
+    }
+    assert_int_equal(files_in(suite_path(WRITTEN)), 4);
+    scratch_remove(directory);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(projections_have_the_names_of_peft),
     cmocka_unit_test(what_is_written_opens_with_the_same_numbers),
@@ -296,5 +366,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_place_that_cannot_be_written_is_an_error),
     cmocka_unit_test(every_failing_allocation_is_an_error),
     cmocka_unit_test(peft_uses_the_same_keys),
+    cmocka_unit_test(peft_has_loaded_these_very_bytes),
 };
 SUITE_MAIN(tests)
