@@ -66,7 +66,7 @@ typedef struct fam_recipe {
     struct {
         int64_t steps;
         int64_t sequences;      /* B of one pass */
-        int64_t tokens_per_step; /* 0: sequences; else about so many: passes are accumulated (B grows where T is small) */
+        int64_t tokens_per_step; /* 0: sequences; else about so many, in several passes (B grows where T is small) */
         int64_t accumulate;     /* passes a step where tokens_per_step is 0; default 1 */
         int64_t blocks;         /* blocks a sequence (T = blocks x block_size), without a curriculum */
         int64_t tokens;         /* instead of blocks: T, modes without blocks */

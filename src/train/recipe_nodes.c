@@ -91,7 +91,8 @@ static fam_status set_number(const filler *f, void *out, const fam_key *key, con
     json_error_t failure = {0};
     if (node->kind == FAM_YAML_SCALAR && node->plain && strchr("-0123456789", node->text[0])) {
         number = json_loads(node->text, JSON_DECODE_ANY, &failure);
-        if (!number && json_error_code(&failure) == json_error_out_of_memory)
+        enum json_error_code code = json_error_code(&failure);
+        if (!number && (code == json_error_out_of_memory || code == json_error_unknown)) /* unknown: a malloc failed */
             return fam_out_of_memory(f->error, f->recipe->path);
     }
     double value = json_number_value(number);

@@ -20,21 +20,18 @@ static const char head[] = "# Every key with the value in force; docs/RECIPES.md
 static fam_status number_text(char buffer[VALUE_SIZE], const fam_recipe *recipe, double value, fam_error *error)
 {
     json_t *number = json_real(value);
-    double back = 0;
-    size_t size = 0;
-    for (size_t digits = 1; number && digits <= 17 && (size == 0 || back != value); digits++) {
-        size = json_dumpb(number, buffer, VALUE_SIZE - 1, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
+    bool same = false, failed = !number;
+    for (size_t digits = 1; !failed && !same && digits <= 17; digits++) {
+        size_t size = json_dumpb(number, buffer, VALUE_SIZE - 1, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
         json_t *read = size > 0 && size < VALUE_SIZE ? json_loadb(buffer, size, JSON_DECODE_ANY, NULL) : NULL;
-        back = json_number_value(read);
-        if (!read)
-            size = 0;
+        failed = !read; /* a recipe's numbers are far from an overflow: only memory can be short */
+        same = !failed && json_number_value(read) == value;
+        if (!failed)
+            buffer[size] = '\0';
         json_decref(read);
     }
     json_decref(number);
-    if (size == 0 || back != value)
-        return fam_out_of_memory(error, recipe->path);
-    buffer[size] = '\0';
-    return FAM_OK;
+    return same ? FAM_OK : fam_out_of_memory(error, recipe->path);
 }
 
 static void words_text(char buffer[VALUE_SIZE], const fam_key *key, unsigned set)
@@ -47,8 +44,8 @@ static void words_text(char buffer[VALUE_SIZE], const fam_key *key, unsigned set
     snprintf(buffer + used, VALUE_SIZE - used, "]");
 }
 
-/* The value as a recipe would say it, text without quotes. *out is `buffer`, or the text itself. `base` is the recipe or
- * the entry. */
+/* The value as a recipe would say it, text without quotes. *out is `buffer`, or the text itself. `base` is the recipe
+ * or the entry. */
 static fam_status value_text(const char **out, char buffer[VALUE_SIZE], const fam_recipe *recipe, const void *base,
                              const fam_key *key, fam_error *error)
 {
