@@ -6,7 +6,7 @@
 
 #define TINY "tests/golden/fam_rms_m1"
 
-static const char *const verbs[] = {"generate", "chat", "score", "tokenize", "inspect", "bench", "export"};
+static const char *const verbs[] = {"generate", "chat", "score", "tokenize", "inspect", "bench", "export", "train"};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static void help_is_as_in_the_snapshots(void **state)
@@ -53,7 +53,6 @@ static void help_names_every_verb_and_version_is_told(void **state)
     run_result result = run("--help");
     for (size_t i = 0; i < VERBS; i++)
         expect_contains(result.out, verbs[i]);
-    assert_null(strstr(result.out, "train"));
     run_free(&result);
     result = run("--version");
     expect_code(result, 0);
