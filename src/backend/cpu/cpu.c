@@ -1,6 +1,6 @@
 /*
- * backend/cpu/cpu.c: the CPU backend's table: memory, executions. Weights are in weights.c, the operators in matmul.c, rows.c and
- * attention_op.c, what flows back through them in backward_*.c, what only training needs in training_ops.c.
+ * backend/cpu/cpu.c: the CPU backend's table: memory, executions. Weights are in weights.c, the operators in matmul.c,
+ * rows.c and attention_op.c, what flows back through them in backward_*.c, what only training needs in training_ops.c.
  */
 #include "backend/cpu/cpu.h"
 
