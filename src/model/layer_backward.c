@@ -63,12 +63,13 @@ static void lora_backward(fam_exec *exec, const fam_rows_backward *scratch, cons
 }
 
 /* din [n, in] (NULL: not wanted) += what flows back through all of the group, and the gradients of W, A, B. */
-static void linears_backward(fam_exec *exec, const fam_rows_backward *scratch, const back_job *jobs, int count, float *din,
-                             const void *in, int64_t n)
+static void linears_backward(fam_exec *exec, const fam_rows_backward *scratch, const back_job *jobs, int count,
+                             float *din, const void *in, int64_t n)
 {
     back_list whole = {.count = 0};
     for (int j = 0; j < count; j++)
-        append(&whole, (fam_matmul_backward_job){din, jobs[j].gradient->weight, jobs[j].dout, in, jobs[j].linear->weight});
+        append(&whole,
+               (fam_matmul_backward_job){din, jobs[j].gradient->weight, jobs[j].dout, in, jobs[j].linear->weight});
     run(exec, &whole, n);
     lora_backward(exec, scratch, jobs, count, din, in, n);
 }
@@ -95,8 +96,8 @@ void fam_layer_feed_forward_backward(fam_exec *exec, const fam_model *model, int
 }
 
 void fam_layer_attended_backward(fam_exec *exec, const fam_model *model, int64_t number, fam_gradients *gradients,
-                                 const fam_rows_backward *scratch, float *dattended, const float *dx, const void *attended,
-                                 int64_t n)
+                                 const fam_rows_backward *scratch, float *dattended, const float *dx,
+                                 const void *attended, int64_t n)
 {
     const fam_model_config *config = &model->config;
     exec->backend->ops->zero(exec, dattended, (size_t)(n * config->heads * config->head_dim) * sizeof(float));
@@ -105,8 +106,8 @@ void fam_layer_attended_backward(fam_exec *exec, const fam_model *model, int64_t
 }
 
 void fam_layer_project_backward(fam_exec *exec, const fam_model *model, int64_t number, fam_gradients *gradients,
-                                const fam_rows_backward *scratch, float *dx, const float *x, const float *dq, const float *dk,
-                                const float *dv, int64_t n)
+                                const fam_rows_backward *scratch, float *dx, const float *x, const float *dq,
+                                const float *dk, const float *dv, int64_t n)
 {
     const fam_backend_ops *ops = exec->backend->ops;
     const fam_layer *layer = &model->layers[number];

@@ -213,7 +213,8 @@ done:
     return status;
 }
 
-void fam_cpu_count_backward(const fam_cpu_backend *backend, fam_prepared_bytes *sum, const fam_weight *weight, int64_t n)
+void fam_cpu_count_backward(const fam_cpu_backend *backend, fam_prepared_bytes *sum, const fam_weight *weight,
+                            int64_t n)
 {
     int64_t k = padded(n < CHUNK ? n : CHUNK);
     uint64_t elements = (uint64_t)(k * weight->source.rows);
