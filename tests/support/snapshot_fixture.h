@@ -89,6 +89,16 @@ static inline int write_files(const char *folder, int64_t step)
     return 0;
 }
 
+/* Makes the hash at the end of a MANIFEST right for what is before it. */
+static inline void manifest_sign(char *text, size_t size)
+{
+    enum { DIGITS = FAM_HASH_SIZE - 1, TAIL = 15 + DIGITS + 4 }; /* as train/manifest.h has it */
+    fam_file_hash hash;
+    assert_true(size > TAIL);
+    fam_hash_bytes(&hash, text, size - TAIL);
+    memcpy(text + size - 4 - DIGITS, hash.digits, DIGITS);
+}
+
 /* One checkpoint; a caller's own failure is told as IO "caller". */
 static inline fam_status save_in(fam_run_folder *run, int64_t step, int64_t keep, fam_error *error)
 {
@@ -137,7 +147,7 @@ static inline void fixture_close(fixture *f)
 /* path of something in the checkpoints' folder, in one of a few static buffers */
 static inline const char *in_checkpoints(const fixture *f, const char *name)
 {
-    static char buffers[8][1200];
+    static char buffers[8][8192];
     static unsigned next;
     char *buffer = buffers[next++ % 8];
     snprintf(buffer, sizeof buffers[0], "%s/checkpoints/%s", f->path, name);
