@@ -134,6 +134,7 @@ static void kills_tear_no_line(void **state)
     fam_random_seed(&random, (uint64_t)getpid());
     fixture_open(&f);
     int64_t step = 0, lines = 0;
+    scratch_write_text(f.path, "metrics.jsonl", "");
     for (int round = 0; round < 100; round++) {
         int status;
         fam_metrics_file *file;
