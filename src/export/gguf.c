@@ -1,7 +1,8 @@
 /*
- * export/gguf.c: a GGUF file: the architecture's keys, the tokenizer, FAM's keys and prompt, then the weights. From a GGUF
- * file what describes it and its tokenizer is copied as it is.
+ * export/gguf.c: a GGUF file: the architecture's keys, the tokenizer, FAM's keys and prompt, then the weights. From a
+ * GGUF file what describes it and its tokenizer is copied as it is.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,7 +22,21 @@ static void put_text(fam_gguf_writer *writer, const char *key, const char *text)
     fam_gguf_put_string(writer, key, text, strlen(text));
 }
 
-static void put_config(fam_gguf_writer *writer, const fam_model_config *config)
+/* GGUF has the configuration's numbers in float32. */
+static fam_status put_real(fam_exporter *exporter, fam_gguf_writer *writer, const char *rest, double value,
+                           fam_error *error)
+{
+    char key[128];
+    float narrow = (float)value;
+    snprintf(key, sizeof key, "%s.%s", fam_checkpoint_config(exporter->checkpoint)->family, rest);
+    if (!(narrow > 0 && isfinite(narrow)))
+        return fam_error_set(error, FAM_STATUS_UNSUPPORTED, "%s: %s: found %g, need a number that float32 can hold",
+                             fam_checkpoint_path(exporter->checkpoint), key, value);
+    fam_gguf_put_f32(writer, key, narrow);
+    return FAM_OK;
+}
+
+static void put_sizes(fam_gguf_writer *writer, const fam_model_config *config)
 {
     const struct {
         const char *key;
@@ -43,10 +58,6 @@ static void put_config(fam_gguf_writer *writer, const fam_model_config *config)
         snprintf(key, sizeof key, "%s.%s", config->family, sizes[i].key);
         fam_gguf_put_u32(writer, key, (uint32_t)sizes[i].value);
     }
-    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", config->family);
-    fam_gguf_put_f32(writer, key, (float)config->rms_norm_eps);
-    snprintf(key, sizeof key, "%s.rope.freq_base", config->family);
-    fam_gguf_put_f32(writer, key, (float)config->rope_theta);
 }
 
 /* ---- what a GGUF base says of itself ----------------------------------------------------------------------------- */
@@ -135,7 +146,9 @@ static fam_status put_metadata(fam_exporter *exporter, fam_gguf_writer *writer, 
     put_text(writer, "general.architecture", config->family);
     put_text(writer, "general.type", "model");
     fam_gguf_put_u32(writer, "general.file_type", file_type(exporter->type));
-    put_config(writer, config);
+    put_sizes(writer, config);
+    FAM_TRY(put_real(exporter, writer, "attention.layer_norm_rms_epsilon", config->rms_norm_eps, error));
+    FAM_TRY(put_real(exporter, writer, "rope.freq_base", config->rope_theta, error));
     fam_gguf_put_settings(writer, &exporter->settings);
     FAM_TRY(put_prompt(exporter, writer, error));
     if (gguf) {

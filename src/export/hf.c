@@ -1,6 +1,6 @@
 /*
- * export/hf.c: a Hugging Face directory: model.safetensors, config.json, and the tokenizer's files: those of the base as
- * they are, or, from a GGUF file, made of its metadata.
+ * export/hf.c: a Hugging Face directory: model.safetensors, config.json, and the tokenizer's files: those of the base
+ * as they are, or, from a GGUF file, made of its metadata.
  */
 #include <string.h>
 
@@ -17,9 +17,16 @@ enum { COPY_BYTES_MAX = 1 << 30 };
 
 /* What is taken over from a base directory besides its weights. */
 static const char *const companions[] = {
-    "tokenizer.json",   "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json",       "merges.txt",            "tokenizer.model",         "chat_template.jinja",
-    "chat_template.json", "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
 };
 
 static fam_status sink(void *writer, const void *data, size_t size, fam_error *error)

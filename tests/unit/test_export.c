@@ -125,7 +125,8 @@ static void check_equal(const char *model, const fam_adapter_option *adapters, s
         assert_int_equal(got.fam_positions, want.fam_positions);
         assert_int_equal(got.context_length, want.context_length);
         double worst = difference(apart, merged, tokens, token_count);
-        print_message("%s, mode %s, %s: off by %.1e\n", model, fam_mode_name(mode), format ? "GGUF" : "directory", worst);
+        print_message("%s, mode %s, %s: off by %.1e\n", model, fam_mode_name(mode), format ? "GGUF" : "directory",
+                      worst);
         if (!(worst <= FLOAT32_TOLERANCE))
             fail_msg("need at most %g", FLOAT32_TOLERANCE);
         fam_engine_free(merged);
@@ -163,10 +164,10 @@ static void golden_cases_without_an_adapter_stay_what_they_are(void **state)
 static void each_container_and_type_is_exported(void **state)
 {
     (void)state;
-    static const char *const models[] = {"gqa_tied_f32",     "mqa_untied_bf16", "mha_untied_f16",  "llama3_rope",
-                                         "llama3_rope_old",  "sharded_head_dim", "gguf-F32.gguf",  "gguf-F16.gguf",
-                                         "gguf-BF16.gguf",   "gguf-Q8_0.gguf",  "gguf-Q4_0.gguf",  "gguf-Q4_1.gguf",
-                                         "gguf-mixed.gguf",  "gguf-llama3_rope.gguf", "gguf-untied_mqa.gguf"};
+    static const char *const models[] = {
+        "gqa_tied_f32",     "mqa_untied_bf16", "mha_untied_f16",  "llama3_rope",           "llama3_rope_old",
+        "sharded_head_dim", "gguf-F32.gguf",   "gguf-F16.gguf",   "gguf-BF16.gguf",        "gguf-Q8_0.gguf",
+        "gguf-Q4_0.gguf",   "gguf-Q4_1.gguf",  "gguf-mixed.gguf", "gguf-llama3_rope.gguf", "gguf-untied_mqa.gguf"};
     int32_t tokens[60];
     for (int i = 0; i < 60; i++)
         tokens[i] = i * 37 % 101;
@@ -304,8 +305,8 @@ static void a_directorys_config_keeps_what_it_says_besides(void **state)
     fam_memory memory;
     json_t *object;
     mkdir(model, 0777);
-    tiny_model_write(model, ", \"pad_token_id\": 7, \"torch_dtype\": \"float32\", \"quantization_config\": {\"bits\": 4}",
-                     false);
+    tiny_model_write(
+        model, ", \"pad_token_id\": 7, \"torch_dtype\": \"float32\", \"quantization_config\": {\"bits\": 4}", false);
     scratch_write_text(model, "generation_config.json", "{\"eos_token_id\": [1, 2]}");
     scratch_write_text(model, "README.md", "no part of the model");
     options.ignored_config_keys = ignored;
@@ -561,11 +562,17 @@ static void every_failing_allocation_is_an_error(void **state)
 
 /* ---- RoPE ---------------------------------------------------------------------------------------------------------- */
 
-static fam_model_config rope_config(int64_t head_dim, double theta, double factor, double low, double high, int64_t context)
+static fam_model_config rope_config(int64_t head_dim, double theta, double factor, double low, double high,
+                                    int64_t context)
 {
-    return (fam_model_config){.family = "llama", .head_dim = head_dim, .rope_theta = theta,
-                              .rope_scaling = FAM_ROPE_LLAMA3, .rope_factor = factor, .rope_low_freq_factor = low,
-                              .rope_high_freq_factor = high, .rope_original_context = context};
+    return (fam_model_config){.family = "llama",
+                              .head_dim = head_dim,
+                              .rope_theta = theta,
+                              .rope_scaling = FAM_ROPE_LLAMA3,
+                              .rope_factor = factor,
+                              .rope_low_freq_factor = low,
+                              .rope_high_freq_factor = high,
+                              .rope_original_context = context};
 }
 
 static void llama3_parameters_are_found_again_from_factors(void **state)
