@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/directory.h"
+#include "base/file.h"
 #include "export/private.h"
 #include "format/gguf_write.h"
 #include "text/tokenizer.h"
@@ -91,6 +92,24 @@ static void warn(void *context, const char *line)
     fam_export_log(context, FAM_LOG_WARNING, "%s", line);
 }
 
+/* A tokenizer in another form than tokenizer.json must not get lost in silence. */
+static fam_status refuse_other_tokenizers(fam_exporter *exporter, const char *directory, fam_error *error)
+{
+    static const char *const others[] = {"tokenizer.model", "vocab.json", "vocab.txt"};
+    fam_status status = FAM_OK;
+    char *path = NULL;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        FAM_TRY_ALLOC(path, fam_path_join(&exporter->memory, directory, others[i]), directory);
+        FAM_FAIL_IF(fam_path_exists(path), FAM_STATUS_UNSUPPORTED,
+                    "%s: tokenizer: found one that GGUF is not written from, need a tokenizer.json beside it", path);
+        fam_free(&exporter->memory, path);
+        path = NULL;
+    }
+done:
+    fam_free(&exporter->memory, path);
+    return status;
+}
+
 static fam_status put_tokenizer(fam_exporter *exporter, fam_gguf_writer *writer, fam_error *error)
 {
     fam_status status = FAM_OK;
@@ -99,6 +118,7 @@ static fam_status put_tokenizer(fam_exporter *exporter, fam_gguf_writer *writer,
     fam_error missing = {0};
     status = fam_tokenizer_from_path(&tokenizer, &exporter->memory, path, warn, exporter, &missing);
     if (status == FAM_STATUS_NOT_FOUND) {
+        FAM_TRY(refuse_other_tokenizers(exporter, path, error));
         fam_export_log(exporter, FAM_LOG_WARNING, "%s: tokenizer: found none; the export has none either", path);
         put_text(writer, "tokenizer.ggml.model", FAM_GGUF_NO_TOKENIZER);
         return FAM_OK;

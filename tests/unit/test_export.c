@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/directory.h"
 #include "base/file.h"
 #include "base/float16.h"
 #include "export/private.h"
@@ -443,6 +444,85 @@ static void numbers_that_are_not_finite_are_refused_by_name(void **state)
     scratch_remove(scratch);
 }
 
+static void a_tokenizer_is_not_lost_in_silence(void **state)
+{
+    (void)state;
+    const char *model = tiny_model(), *out = scratch_path(scratch_make(), "out.gguf");
+    fam_export_options options = options_to(out);
+    fam_engine_info info;
+    scratch_write_text(model, "tokenizer.model", "sentencepiece");
+    run_refused(fam_export(model, &options, NULL, error), FAM_STATUS_UNSUPPORTED,
+                "tokenizer.model: tokenizer: found one that GGUF is not written from");
+    assert_int_equal(access(out, F_OK), -1);
+    unlink(scratch_path(model, "tokenizer.model"));
+    run_ok(fam_export(model, &options, NULL, error));
+    fam_engine *engine = open_engine(out, NULL, 0, FAM_AUTO);
+    assert_null(fam_engine_tokenizer(engine));
+    fam_engine_info_get(engine, &info);
+    assert_int_equal(info.vocab_size, TINY_V);
+    fam_engine_free(engine);
+}
+
+/* A model of a terabyte, nearly all of it a hole in its file. */
+static void too_little_space_is_told_before_anything_is_written(void **state)
+{
+    (void)state;
+    enum { WIDTH = 1 << 14 };
+    const uint64_t bytes = (uint64_t)FAM_VOCAB_MAX * WIDTH * 4;
+    const char *scratch = scratch_make(), *model = scratch_path(scratch, "model");
+    char header[2048] = "{", *at = header + 1;
+    uint64_t offset = 0, space = 0, size;
+    fam_memory memory;
+    const struct {
+        const char *name;
+        int64_t rows, columns;
+    } tensors[] = {{"embed_tokens", FAM_VOCAB_MAX, WIDTH},  {"norm", WIDTH, 0},
+                   {"layers.0.input_layernorm", WIDTH, 0},  {"layers.0.post_attention_layernorm", WIDTH, 0},
+                   {"layers.0.self_attn.q_proj", 2, WIDTH}, {"layers.0.self_attn.k_proj", 2, WIDTH},
+                   {"layers.0.self_attn.v_proj", 2, WIDTH}, {"layers.0.self_attn.o_proj", WIDTH, 2},
+                   {"layers.0.mlp.gate_proj", 1, WIDTH},    {"layers.0.mlp.up_proj", 1, WIDTH},
+                   {"layers.0.mlp.down_proj", WIDTH, 1}};
+    fam_memory_init(&memory);
+    run_ok(fam_path_free_space(model, &memory, &space, error));
+    if (space > bytes / 2) {
+        print_message("this disk would hold it\n");
+        skip();
+    }
+    mkdir(model, 0777);
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+        uint64_t end = offset + (uint64_t)tensors[i].rows * (uint64_t)(tensors[i].columns ? tensors[i].columns : 1) * 4;
+        char columns[32] = "";
+        if (tensors[i].columns)
+            snprintf(columns, sizeof columns, ",%lld", (long long)tensors[i].columns);
+        at += sprintf(at, "%s\"model.%s.weight\":{\"dtype\":\"F32\",\"shape\":[%lld%s],\"data_offsets\":[%llu,%llu]}",
+                      i ? "," : "", tensors[i].name, (long long)tensors[i].rows, columns, (unsigned long long)offset,
+                      (unsigned long long)end);
+        offset = end;
+    }
+    *at++ = '}';
+    size = (uint64_t)(at - header);
+    char whole[4096];
+    memcpy(whole, &size, 8);
+    memcpy(whole + 8, header, size);
+    scratch_write(model, "model.safetensors", whole, 8 + size);
+    scratch_write_text(
+        model, "config.json",
+        "{\"model_type\":\"llama\",\"vocab_size\":16777216,\"hidden_size\":16384,\"intermediate_size\":1,"
+        "\"num_hidden_layers\":1,\"num_attention_heads\":1,\"head_dim\":2,\"tie_word_embeddings\":true}");
+    if (truncate(scratch_path(model, "model.safetensors"), (off_t)(8 + size + offset)) != 0) {
+        print_message("this file system has no file of that length\n");
+        scratch_remove(scratch);
+        skip();
+    }
+    for (int format = FAM_EXPORT_HF; format <= FAM_EXPORT_GGUF; format++) {
+        fam_export_options options = options_to(scratch_path(scratch, "out"));
+        options.format = format;
+        run_refused(fam_export(model, &options, NULL, error), FAM_STATUS_IO, "out: free space: found");
+        assert_int_equal(files_in(scratch), 1);
+    }
+    scratch_remove(scratch);
+}
+
 /* ---- whole or not at all ------------------------------------------------------------------------------------------- */
 
 typedef struct watch {
@@ -657,6 +737,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wrong_options_are_refused),
     cmocka_unit_test(nothing_that_is_there_is_replaced),
     cmocka_unit_test(numbers_that_are_not_finite_are_refused_by_name),
+    cmocka_unit_test(a_tokenizer_is_not_lost_in_silence),
+    cmocka_unit_test(too_little_space_is_told_before_anything_is_written),
     cmocka_unit_test(progress_is_told_and_a_cancelled_export_leaves_nothing),
     cmocka_unit_test(a_full_disk_leaves_nothing_behind),
     cmocka_unit_test(every_failing_allocation_is_an_error),
