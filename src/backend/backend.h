@@ -115,9 +115,13 @@ typedef struct fam_adamw_step {
     int64_t step;
 } fam_adamw_step;
 
+/* With b = beta2 (1 - beta2^(step-1)) / (1 - beta2^step), the decay that has Adam's correction in it, and
+ * s = max(epsilon^2, 1e-30): row = b row + (1-b) mean of (scale gradient)^2 + s along the row, column alike;
+ * u = scale gradient / sqrt(row column / mean(row)), or / sqrt(row) where that holds them whole; u is divided by
+ * max(1, rms(u) / clip); m = beta1 m + (1 - beta1) rate u; x = (1 - rate weight_decay) x - m. */
 typedef struct fam_adafactor_step {
     double rate, beta1, beta2, epsilon, weight_decay, scale;
-    double clip; /* of the update's RMS (1 in the paper of Shazeer and Stern) */
+    double clip; /* of the update's RMS (1 in the paper of Shazeer and Stern); 0: not */
     int64_t step;
 } fam_adafactor_step;
 
@@ -239,6 +243,9 @@ typedef struct fam_backend_ops {
      * the arithmetic type. The weight then owns its data; whatever was packed from it is made again here, in place. Only the
      * first time on a weight can fail for want of memory. Nobody else may use the weight meanwhile. */
     fam_status (*weight_write)(fam_exec *exec, fam_weight *weight, const float *values, double factor, fam_error *error);
+
+    /* best [n] (host memory) = the column of the largest element of each row of x [n, width], the first of equals. */
+    void (*row_best)(fam_exec *exec, int32_t *best, const float *x, int64_t n, int64_t width);
 
     /* x [n, width] += level * rms(row) * standard normal numbers; element i of the whole gets number i of the stream that
      * the seed names, whatever the number of threads. */

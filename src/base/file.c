@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static fam_status io_error(fam_error *error, const char *path, const char *what, int code)
+fam_status fam_io_error(fam_error *error, const char *path, const char *what, int code)
 {
     char reason[128];
     /* the GNU strerror_r: thread-safe, may return its own constant string */
@@ -31,12 +31,12 @@ static fam_status open_regular(int *fd, size_t *size, const char *path, fam_erro
         opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     while (opened < 0 && errno == EINTR);
     if (opened < 0)
-        return io_error(error, path, "cannot open", errno);
+        return fam_io_error(error, path, "cannot open", errno);
     struct stat st;
     if (fstat(opened, &st) != 0) {
         int code = errno;
         close(opened);
-        return io_error(error, path, "cannot stat", code);
+        return fam_io_error(error, path, "cannot stat", code);
     }
     if (!S_ISREG(st.st_mode)) {
         close(opened);
@@ -61,7 +61,7 @@ fam_status fam_mapping_open(fam_mapping *out, const char *path, fam_error *error
         if (data == MAP_FAILED) {
             int code = errno;
             close(fd);
-            return io_error(error, path, "cannot map", code);
+            return fam_io_error(error, path, "cannot map", code);
         }
     }
     close(fd);
@@ -93,7 +93,7 @@ fam_status fam_file_read(uint8_t **out, size_t *size, fam_memory *memory, const 
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0) {
-            status = io_error(error, path, "cannot read", errno);
+            status = fam_io_error(error, path, "cannot read", errno);
             goto done;
         }
         FAM_FAIL_IF(got == 0, FAM_STATUS_IO, "%s: size: found %zu bytes, need %zu (it shrank while it was read)", path,
@@ -157,7 +157,7 @@ static fam_status check_target(const char *path, mode_t *mode, fam_error *error)
 {
     struct stat st;
     if (lstat(path, &st) != 0)
-        return errno == ENOENT ? FAM_OK : io_error(error, path, "cannot stat", errno);
+        return errno == ENOENT ? FAM_OK : fam_io_error(error, path, "cannot stat", errno);
     if (S_ISREG(st.st_mode)) {
         *mode = st.st_mode & 0777;
         return FAM_OK;
@@ -191,12 +191,12 @@ fam_status fam_atomic_file_begin(fam_atomic_file **out, fam_memory *memory, cons
         file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
                         access == FAM_FILE_PRIVATE || mode ? 0600 : 0644);
         if (file->fd < 0 && errno != EINTR && (errno != EEXIST || number > 1000)) {
-            status = io_error(error, file->temporary, "cannot create", errno);
+            status = fam_io_error(error, file->temporary, "cannot create", errno);
             goto done;
         }
     }
     if (mode && fchmod(file->fd, mode) != 0) {
-        status = io_error(error, file->temporary, "cannot set permissions", errno);
+        status = fam_io_error(error, file->temporary, "cannot set permissions", errno);
         unlink(file->temporary);
         goto done;
     }
@@ -216,7 +216,7 @@ fam_status fam_atomic_file_write(fam_atomic_file *file, const void *data, size_t
         if (wrote < 0 && errno == EINTR)
             continue;
         if (wrote < 0)
-            return io_error(error, file->temporary, "cannot write", errno);
+            return fam_io_error(error, file->temporary, "cannot write", errno);
         next += wrote;
         size -= (size_t)wrote;
     }
@@ -227,11 +227,11 @@ static fam_status sync_directory(const char *path, fam_error *error)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return io_error(error, path, "cannot open", errno);
+        return fam_io_error(error, path, "cannot open", errno);
     int result = fsync(fd), code = errno;
     close(fd);
     if (result != 0 && code != EINVAL && code != EROFS) /* some file systems cannot sync a directory */
-        return io_error(error, path, "cannot sync", code);
+        return fam_io_error(error, path, "cannot sync", code);
     return FAM_OK;
 }
 
@@ -244,17 +244,17 @@ fam_status fam_atomic_file_commit(fam_atomic_file *file, fam_error *error)
         result = fsync(file->fd);
     while (result != 0 && errno == EINTR);
     if (result != 0) {
-        status = io_error(error, file->temporary, "cannot sync", errno);
+        status = fam_io_error(error, file->temporary, "cannot sync", errno);
         goto done;
     }
     result = close(file->fd);
     file->fd = -1;
     if (result != 0 && errno != EINTR) {
-        status = io_error(error, file->temporary, "cannot close", errno);
+        status = fam_io_error(error, file->temporary, "cannot close", errno);
         goto done;
     }
     if (rename(file->temporary, file->path) != 0) {
-        status = io_error(error, file->path, "cannot replace", errno);
+        status = fam_io_error(error, file->path, "cannot replace", errno);
         goto done;
     }
     renamed = true;

@@ -13,6 +13,10 @@
 
 #include "base/memory.h"
 
+/* Reports what the system said (an errno): "<path>: <what>: <reason>". FAM_STATUS_NOT_FOUND, FAM_STATUS_OUT_OF_MEMORY or
+ * FAM_STATUS_IO. */
+fam_status fam_io_error(fam_error *error, const char *path, const char *what, int code);
+
 /* A file mapped read-only. If another process shortens the file, touching what is gone raises SIGBUS: a program that
  * wants a clean message installs a handler (fam does). */
 typedef struct fam_mapping {

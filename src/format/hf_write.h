@@ -13,4 +13,9 @@ fam_status fam_hf_write(const char *directory, fam_memory *memory, const fam_mod
                         const fam_settings *settings, int32_t bos, int32_t eos, const fam_tensor *tensors, int64_t count,
                         fam_error *error);
 
+/* Only config.json. `type` is what the weights are stored as. rope_frequency_factors cannot be said there:
+ * FAM_STATUS_INVALID_ARGUMENT. */
+fam_status fam_hf_config_write(const char *path, fam_memory *memory, const fam_model_config *config,
+                               const fam_settings *settings, int32_t bos, int32_t eos, fam_type type, fam_error *error);
+
 #endif

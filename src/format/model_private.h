@@ -87,6 +87,9 @@ fam_status fam_settings_set_integer(fam_settings *settings, const char *where, c
 /* The members of an object like the key `fam` of config.json. */
 fam_status fam_settings_from_json(fam_settings *settings, const json_t *object, const char *where, fam_error *error);
 
+/* The other way: an object with the members that are set. NULL when memory is short; the caller releases it. */
+json_t *fam_settings_to_json(const fam_settings *settings);
+
 /* ---- config.json (hf_config.c) and the shard index (hf_index.c) -------------------------------------------------- */
 
 enum { FAM_CONFIG_BYTES_MAX = 1 << 20, FAM_INDEX_BYTES_MAX = 2 << 20 };

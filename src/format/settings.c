@@ -138,3 +138,23 @@ fam_status fam_settings_from_json(fam_settings *settings, const json_t *object, 
     fam_settings_merge(settings, &read);
     return FAM_OK;
 }
+
+json_t *fam_settings_to_json(const fam_settings *settings)
+{
+    json_t *object = json_object();
+    int failed = !object;
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+        int value = *(const int *)((const char *)settings + choices[i].at);
+        if (value >= 0)
+            failed |= json_object_set_new(object, choices[i].key, json_string(choices[i].name(value)));
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        int64_t value = *(const int64_t *)((const char *)settings + numbers[i].at);
+        if (value >= 0)
+            failed |= json_object_set_new(object, numbers[i].key, json_integer(value));
+    }
+    if (!failed)
+        return object;
+    json_decref(object);
+    return NULL;
+}

@@ -2,8 +2,8 @@
  * model/gradients.h: where the gradients of a model's weights go, by role, and their names.
  *
  * What is trained is a choice: all weights of the base, or the LoRA factors of the adapters, in mode fam the prompt with
- * either; or the prompt alone. The gradient of a LoRA factor B is kept as that of the scaled factor that the model computes with, and is given
- * out times the scale.
+ * either; or the prompt alone. The gradient of a LoRA factor B is kept as that of the scaled factor that the model
+ * computes with, and is given out times the scale.
  */
 #ifndef FAM_MODEL_GRADIENTS_H
 #define FAM_MODEL_GRADIENTS_H

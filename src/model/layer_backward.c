@@ -56,10 +56,12 @@ static void linear_backward(fam_exec *exec, const fam_linear *linear, const fam_
     ops->matmul_backward(exec, &whole, 1, n);
     for (int i = 0; i < linear->lora_count; i++) {
         const fam_lora *lora = &linear->lora[i];
+        float *db = gradient->lora_b[i];
         const fam_matmul_job again = {.out = scratch->lora, .in = in, .weight = lora->a, .activation_out = true};
-        ops->matmul(exec, &again, 1, n);
+        if (db)
+            ops->matmul(exec, &again, 1, n);
         ops->zero(exec, scratch->dlora, (size_t)(n * lora->rank) * sizeof(float));
-        const fam_matmul_backward_job second = {.din = scratch->dlora, .dweight = gradient->lora_b[i], .dout = dout,
+        const fam_matmul_backward_job second = {.din = scratch->dlora, .dweight = db, .dout = dout,
                                                 .in = scratch->lora, .weight = lora->b};
         ops->matmul_backward(exec, &second, 1, n);
         const fam_matmul_backward_job first = {.din = din, .dweight = gradient->lora_a[i], .dout = scratch->dlora,

@@ -143,7 +143,11 @@ static fam_status make_host_buffers(fam_training *t, fam_error *error)
                   "training");
     FAM_TRY_ALLOC(t->jobs, fam_alloc_array(memory, (size_t)t->jobs_max, sizeof *t->jobs), "training");
     FAM_TRY_ALLOC(t->backward_jobs, fam_alloc_array(memory, (size_t)t->jobs_max, sizeof *t->backward_jobs), "training");
-    FAM_TRY_ALLOC(t->nll, fam_alloc_array(memory, FAM_TRAINING_LOGIT_ROWS, sizeof *t->nll), "training");
+    size_t tokens = (size_t)t->sequences * (size_t)t->tokens;
+    FAM_TRY_ALLOC(t->row_nll, fam_alloc_array(memory, FAM_TRAINING_LOGIT_ROWS, sizeof *t->row_nll), "training");
+    FAM_TRY_ALLOC(t->row_best, fam_alloc_array(memory, FAM_TRAINING_LOGIT_ROWS, sizeof *t->row_best), "training");
+    FAM_TRY_ALLOC(t->nll, fam_alloc_array(memory, tokens, sizeof *t->nll), "training");
+    FAM_TRY_ALLOC(t->hits, fam_alloc_array(memory, tokens, sizeof *t->hits), "training");
     FAM_TRY_ALLOC(t->row_scale, fam_alloc_array(memory, FAM_TRAINING_LOGIT_ROWS, sizeof *t->row_scale), "training");
 done:
     return status;
@@ -190,10 +194,37 @@ void fam_training_free(fam_training *t)
     if (t->exec)
         backend->ops->exec_free(t->exec);
     void *blocks[] = {t->token_tape, t->state_tape, t->prompt_tape, t->positions, t->jobs, t->backward_jobs, t->nll,
-                      t->row_scale};
+                      t->row_scale, t->row_nll, t->row_best, t->hits};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         fam_free(memory, blocks[i]);
     fam_free(memory, t);
+}
+
+const char *fam_recompute_name(int recompute)
+{
+    static const char *const names[] = {"none", "layer", "span"};
+    return recompute >= 0 && recompute <= FAM_RECOMPUTE_SPAN ? names[recompute] : NULL;
+}
+
+const float *fam_training_nll(const fam_training *t)
+{
+    return t->nll;
+}
+
+const bool *fam_training_hits(const fam_training *t)
+{
+    return t->hits;
+}
+
+void fam_training_final_states(const fam_training *t, float *out)
+{
+    const fam_model *model = t->model;
+    int64_t elements = model->window.fam_length * model->config.hidden_size, layers = model->config.layers;
+    for (int64_t l = 0; l < layers && model->window.mode == FAM_MODE_FAM; l++)
+        for (int64_t b = 0; b < t->sequences; b++)
+            model->backend->ops->read(model->backend, out + (b * layers + l) * elements,
+                                      fam_training_state(t, l, t->updates)->x + b * elements,
+                                      (size_t)elements * sizeof *out);
 }
 
 fam_exec *fam_training_exec(fam_training *t)

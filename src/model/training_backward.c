@@ -161,16 +161,17 @@ static void states_back(fam_training *t, fam_gradients *gradients, int64_t layer
             finish_back(t, gradients, layer, tape, n, t->dupdate);
             update_attends_back(t, layer, block);
             ops->zero(t->exec, t->dstate, bytes);
-            if (fam_training_has_residual(t, block))
-                ops->add(t->exec, t->dstate, t->dupdate, elements);
+            for (int64_t b = 0, part = elements / t->sequences; b < t->sequences; b++)
+                if (fam_training_has_residual(t, block, b))
+                    ops->add(t->exec, t->dstate + b * part, t->dupdate + b * part, part);
         }
         project_back(t, gradients, layer, tape, t->sequences, rows, updated ? t->dstate_q : NULL, state_gradient(t, t->dstate_k, block, 0),
                      state_gradient(t, t->dstate_v, block, 0), fam_training_state_rope(t, block + 1),
                      fam_training_state_rope(t, block), t->dstate);
     }
-    for (int64_t b = 0; !t->batch.start_states && b < t->sequences; b++)
-        ops->add(t->exec, t->dinitial + layer * rows * model->config.hidden_size,
-                 t->dstate + b * rows * model->config.hidden_size, rows * model->config.hidden_size);
+    for (int64_t b = 0, part = elements / t->sequences; b < t->sequences; b++)
+        if (!fam_training_given(t, b))
+            ops->add(t->exec, t->dinitial + layer * part, t->dstate + b * part, part);
 }
 
 /* ---- the batch ---------------------------------------------------------------------------------------------------- */

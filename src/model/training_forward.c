@@ -32,9 +32,9 @@ static void project(fam_training *t, int64_t layer, const fam_rows_tape *tape, i
     }
 }
 
-/* out [n, E] = the layer's result for rows whose attention is done; mid, gate and up are kept. out may be tape->x's
- * successor, never tape->mid. */
-static void finish(fam_training *t, int64_t layer, const fam_rows_tape *tape, int64_t n, bool with_residual, float *out)
+/* out [n, E] = the layer's result for rows whose attention is done and whose residual lies in tape->mid; mid, gate and up
+ * are kept. */
+static void finish(fam_training *t, int64_t layer, const fam_rows_tape *tape, int64_t n, float *out)
 {
     fam_backend *backend = t->exec->backend;
     fam_rows_scratch *scratch = &t->forward_scratch;
@@ -42,8 +42,7 @@ static void finish(fam_training *t, int64_t layer, const fam_rows_tape *tape, in
     size_t bytes = (size_t)(n * t->model->config.hidden_size) * sizeof(float);
     scratch->gate = tape->gate;
     scratch->up = tape->up;
-    backend->ops->copy(backend, tape->mid, tape->x, bytes);
-    fam_layer_add_attended(t->exec, l, scratch, tape->mid, tape->attended, n, with_residual);
+    fam_layer_add_attended(t->exec, l, scratch, tape->mid, tape->attended, n, true);
     backend->ops->copy(backend, out, tape->mid, bytes);
     fam_layer_add_feed_forward(t->exec, t->model, l, scratch, out, n);
 }
@@ -94,7 +93,8 @@ static void prompt_pass(fam_training *t)
         project(t, l, &t->prompt_tape[l], 1, rows, rope, rope);
         fam_training_prompt_job(t, l);
         attend(t, 1);
-        finish(t, l, &t->prompt_tape[l], rows, true, t->prompt_tape[l + 1].x);
+        backend->ops->copy(backend, t->prompt_tape[l].mid, t->prompt_tape[l].x, (size_t)(rows * width) * sizeof(float));
+        finish(t, l, &t->prompt_tape[l], rows, t->prompt_tape[l + 1].x);
     }
     for (int64_t l = 0; l < layers; l++)
         backend->ops->row_rms(t->exec, t->prompt_rms + l * rows, t->prompt_tape[l].x, rows, width);
@@ -120,7 +120,7 @@ static void first_state(fam_training *t, int64_t layer)
     int64_t elements = t->model->window.fam_length * t->model->config.hidden_size;
     float *state = fam_training_state(t, layer, 0)->x;
     for (int64_t b = 0; b < t->sequences; b++) {
-        if (t->batch.start_states)
+        if (fam_training_given(t, b))
             backend->ops->write(backend, state + b * elements, t->batch.start_states + (b * model_layers(t) + layer) * elements,
                                 (size_t)elements * sizeof(float));
         else
@@ -134,9 +134,17 @@ static void update_state(fam_training *t, int64_t layer, int64_t update)
     const fam_model *model = t->model;
     fam_backend *backend = t->exec->backend;
     int64_t rows = model->window.fam_length, width = model->config.hidden_size, n = t->sequences * rows;
+    const fam_rows_tape *tape = fam_training_state(t, layer, update);
     float *raw = fam_training_raw_state(t, layer, update), *next = fam_training_state(t, layer, update + 1)->x;
     attend(t, fam_training_update_jobs(t, layer, update));
-    finish(t, layer, fam_training_state(t, layer, update), n, fam_training_has_residual(t, update), raw);
+    for (int64_t b = 0; b < t->sequences; b++) {
+        size_t bytes = (size_t)(rows * width) * sizeof(float);
+        if (fam_training_has_residual(t, update, b))
+            backend->ops->copy(backend, tape->mid + b * rows * width, tape->x + b * rows * width, bytes);
+        else
+            backend->ops->zero(t->exec, tape->mid + b * rows * width, bytes);
+    }
+    finish(t, layer, tape, n, raw);
     backend->ops->copy(backend, next, raw, (size_t)(n * width) * sizeof(float));
     for (int64_t b = 0; model->state_norm != FAM_STATE_NORM_NONE && b < t->sequences; b++)
         backend->ops->rescale_rows(t->exec, next + b * rows * width,
@@ -160,7 +168,9 @@ static void layer_forward(fam_training *t, int64_t layer)
             update_state(t, layer, u);
     }
     attend(t, fam_training_token_jobs(t, layer));
-    finish(t, layer, tape, t->sequences * t->tokens, true,
+    t->exec->backend->ops->copy(t->exec->backend, tape->mid, tape->x,
+                                (size_t)(t->sequences * t->tokens * model->config.hidden_size) * sizeof(float));
+    finish(t, layer, tape, t->sequences * t->tokens,
            layer + 1 < model->config.layers ? t->token_tape[layer + 1].x : t->final);
 }
 
@@ -204,10 +214,13 @@ static fam_status sequence_loss(fam_training *t, int64_t sequence, double *loss_
                       model->config.rms_norm_eps, n, width);
         fam_linear_job head = {.linear = &model->head, .out = t->logits};
         fam_linear_forward(t->exec, &head, 1, t->logit_rows, n, NULL);
-        ops->cross_entropy(t->exec, t->nll, t->logits, ids + i + 1, n, model->config.vocab_size);
+        ops->cross_entropy(t->exec, t->row_nll, t->logits, ids + i + 1, n, model->config.vocab_size);
+        ops->row_best(t->exec, t->row_best, t->logits, n, model->config.vocab_size);
         FAM_TRY(ops->finish(t->exec, error));
         for (int64_t r = 0; r < n; r++) {
-            *loss_sum += (double)weights[i + r + 1] * t->nll[r];
+            t->nll[sequence * t->tokens + i + r + 1] = (float)t->row_nll[r];
+            t->hits[sequence * t->tokens + i + r + 1] = t->row_best[r] == ids[i + r + 1];
+            *loss_sum += (double)weights[i + r + 1] * t->row_nll[r];
             *weight_sum += (double)weights[i + r + 1];
         }
     }

@@ -53,8 +53,11 @@ struct fam_training {
 
     void *logit_rows; /* activations [FAM_TRAINING_LOGIT_ROWS, E] */
     float *logits;    /* [FAM_TRAINING_LOGIT_ROWS, V] */
-    double *nll;      /* host [FAM_TRAINING_LOGIT_ROWS] */
-    float *row_scale; /* host, the same */
+    double *row_nll;   /* host [FAM_TRAINING_LOGIT_ROWS] */
+    int32_t *row_best; /* host, the same */
+    float *row_scale;  /* host, the same */
+    float *nll;        /* host [B, T] */
+    bool *hits;        /* host [B, T] */
 
     /* The way back. */
     float *dx;              /* [B T, E] */
@@ -97,10 +100,16 @@ static inline float *fam_training_raw_state(const fam_training *t, int64_t layer
     return t->state_raw + (layer * t->updates + update) * elements;
 }
 
-/* Whether update u adds the state before. */
-static inline bool fam_training_has_residual(const fam_training *t, int64_t update)
+/* Whether sequence b starts from a given state, and not from the learned one. */
+static inline bool fam_training_given(const fam_training *t, int64_t sequence)
 {
-    return update > 0 || t->batch.start_states != NULL;
+    return t->batch.start_states && (!t->batch.given || t->batch.given[sequence]);
+}
+
+/* Whether update u of sequence b adds the state before. */
+static inline bool fam_training_has_residual(const fam_training *t, int64_t update, int64_t sequence)
+{
+    return update > 0 || fam_training_given(t, sequence);
 }
 
 #endif

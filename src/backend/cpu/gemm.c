@@ -306,6 +306,31 @@ void fam_gemm_pack(const fam_gemm_plan *plan, void *panel, int64_t column, const
     }
 }
 
+/* Sixteen columns side by side: a turn of 4-byte elements, which are numbers or pairs of an even and an odd k. */
+static void pack_run(uint32_t *to, const uint8_t *values, size_t stride)
+{
+    for (int c = 0; c < RUN; c++)
+        memcpy(&to[c], values + (size_t)c * stride, sizeof *to);
+}
+
+void fam_gemm_pack_columns(const fam_gemm_plan *plan, void *panel, int64_t column, int64_t columns, int64_t k,
+                           int64_t count, const void *values, int64_t stride)
+{
+    size_t element = plan->bf16 ? 2 : 4;
+    int64_t step = plan->bf16 ? 2 : 1, i = 0;
+    uint8_t *to = (uint8_t *)panel + (size_t)plan->offset_n[column] * element;
+    const int32_t *at = plan->offset_k + k;
+    for (; plan->runs && columns == RUN && i + step <= count; i += step) {
+        uint32_t run[RUN];
+        pack_run(run, (const uint8_t *)values + (size_t)i * element, (size_t)stride * element);
+        memcpy(to + (size_t)at[i] * element, run, sizeof run);
+    }
+    for (int64_t c = 0; c < columns; c++)
+        for (int64_t rest = i; rest < count; rest++)
+            memcpy((uint8_t *)panel + (size_t)(at[rest] + plan->offset_n[column + c]) * element,
+                   (const uint8_t *)values + (size_t)(c * stride + rest) * element, element);
+}
+
 void fam_gemm_pack_row(const fam_gemm_plan *plan, void *panel, int64_t row, const float *values)
 {
     const int32_t *at = plan->offset_n;

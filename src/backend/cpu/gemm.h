@@ -12,7 +12,8 @@
 
 enum {
     FAM_GEMM_TILE_ROWS = 64,     /* of the activations; larger tiles were not faster */
-    FAM_GEMM_PANEL_COLUMNS = 256 /* of the result */
+    FAM_GEMM_PANEL_COLUMNS = 256, /* of the result */
+    FAM_GEMM_PACK_COLUMNS = 16    /* that are packed together; panels begin at multiples of it */
 };
 
 /* All products of K columns of input with one panel of N columns of output. */
@@ -41,6 +42,10 @@ bool fam_gemm_plan_has(const fam_gemm_plan *plan, int64_t n); /* whether that ha
 size_t fam_gemm_panel_bytes(const fam_gemm_plan *plan);
 /* Puts one column of the panel (a row of W, K float32) in its place, rounding if the panel is bfloat16. */
 void fam_gemm_pack(const fam_gemm_plan *plan, void *panel, int64_t column, const float *values);
+/* Puts elements [k, k + count) of up to FAM_GEMM_PACK_COLUMNS columns, from a multiple of it on, in their place; k even.
+ * Column c is at values + c * stride, of the panel's type (bfloat16 or float32). */
+void fam_gemm_pack_columns(const fam_gemm_plan *plan, void *panel, int64_t column, int64_t columns, int64_t k,
+                           int64_t count, const void *values, int64_t stride);
 /* Puts one row of the panel (N values of one k) in its place; or two, `row` even, that are bfloat16 already as the panel
  * is. */
 void fam_gemm_pack_row(const fam_gemm_plan *plan, void *panel, int64_t row, const float *values);
