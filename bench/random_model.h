@@ -23,7 +23,7 @@ typedef struct random_shape {
 } random_shape;
 
 typedef struct random_model {
-    char directory[64], adapter[80];
+    char directory[256], adapter[272];
     fam_memory *memory;
     fam_random random;
     fam_tensor tensors[RANDOM_MODEL_TENSORS_MAX];
@@ -60,7 +60,7 @@ static inline void random_add_ones(random_model *m, const char *name, int64_t co
 
 static inline void random_flush(random_model *m, const char *directory, const char *name)
 {
-    char path[256];
+    char path[512];
     fam_error error;
     snprintf(path, sizeof path, "%s/%s", directory, name);
     check(fam_safetensors_write(path, m->memory, m->tensors, m->count, &error), &error);
@@ -71,7 +71,7 @@ static inline void random_flush(random_model *m, const char *directory, const ch
 
 static inline void random_write_text(const char *directory, const char *name, const char *text)
 {
-    char path[256];
+    char path[512];
     snprintf(path, sizeof path, "%s/%s", directory, name);
     FILE *file = fopen(path, "w");
     if (!file || fputs(text, file) < 0 || fclose(file) != 0) {
@@ -148,7 +148,8 @@ static inline random_model *random_model_write(fam_memory *memory, const random_
     random_model *m = need(fam_alloc_zeroed(memory, sizeof *m));
     m->memory = memory;
     fam_random_seed(&m->random, 1);
-    snprintf(m->directory, sizeof m->directory, "/tmp/fam-bench-XXXXXX");
+    const char *base = getenv("TMPDIR");
+    snprintf(m->directory, sizeof m->directory, "%s/fam-bench-XXXXXX", base && *base ? base : "/tmp");
     if (!mkdtemp(m->directory)) {
         fprintf(stderr, "%s: %s: cannot be made\n", program_invocation_short_name, m->directory);
         exit(5);
@@ -168,7 +169,7 @@ static inline void random_model_remove(random_model *m)
     static const char *const files[] = {"config.json", "model.safetensors", "adapter/adapter_config.json",
                                         "adapter/adapter_model.safetensors"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        char path[256];
+        char path[512];
         snprintf(path, sizeof path, "%s/%s", m->directory, files[i]);
         unlink(path);
     }

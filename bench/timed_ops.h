@@ -69,6 +69,7 @@
       (fam_exec * e, float *dlogits, const float *logits, const int32_t *targets, const float *scale, int64_t n,       \
        int64_t vocab),                                                                                                 \
       (e, dlogits, logits, targets, scale, n, vocab))                                                                  \
+    X(row_best, n, (fam_exec * e, int32_t *best, const float *x, int64_t n, int64_t width), (e, best, x, n, width))    \
     X(add_noise, n, (fam_exec * e, float *x, double level, uint64_t seed, int64_t n, int64_t width),                   \
       (e, x, level, seed, n, width))                                                                                   \
     X(adamw, 0,                                                                                                        \
