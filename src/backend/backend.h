@@ -127,6 +127,14 @@ typedef struct fam_adafactor_step {
     int64_t step;
 } fam_adafactor_step;
 
+/* Memory that products need, counted weight by weight. */
+enum { FAM_PREPARED_BUFFERS = 6 };
+
+typedef struct fam_prepared_bytes {
+    uint64_t weights;                       /* packed weights, all together */
+    uint64_t buffers[FAM_PREPARED_BUFFERS]; /* of an execution: each as large as the neediest weight wants it */
+} fam_prepared_bytes;
+
 typedef struct fam_backend_ops {
     const char *name; /* "cpu" */
 
@@ -153,6 +161,10 @@ typedef struct fam_backend_ops {
     /* Makes whatever products of n rows with this weight need (packed panels, compiled code), so that no operator can
      * fail for want of memory afterwards. Cheap when done before. */
     fam_status (*prepare)(fam_exec *exec, const fam_weight *weight, int64_t n, fam_error *error);
+    /* Adds to *sum what `prepare` for n rows with this weight will take (with `backward` prepare_backward too); what it
+     * has packed already is not counted. exec_bytes with columns_max 0 is the rest of an execution. */
+    void (*prepared_bytes)(const fam_backend *backend, fam_prepared_bytes *sum, const fam_weight *weight, int64_t n,
+                           bool backward);
     /* The first failure of an operator since the last call (a lost device). What operators wrote since is then void. */
     fam_status (*finish)(fam_exec *exec, fam_error *error);
 

@@ -55,7 +55,7 @@ static fam_status walk_layer(fam_gradients *g, int64_t number, place_visitor *vi
     fam_status status = FAM_OK;
     const fam_model_config *c = &g->model->config;
     const fam_layer *layer = &g->model->layers[number];
-    fam_layer_gradient *to = &g->layers[number];
+    fam_layer_gradient none, *to = g->layers ? &g->layers[number] : &none; /* none: only counted */
     int64_t width = c->hidden_size, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim,
             wide = c->intermediate_size;
     const role roles[ROLES] = {{"self_attn.q_proj", &layer->q, &to->q, q, width},
@@ -138,6 +138,21 @@ fam_status fam_gradients_create(fam_gradients **out, const fam_model *model, fam
 done:
     fam_gradients_free(g);
     return status;
+}
+
+static fam_status count_place(void *context, const place *at, fam_error *error)
+{
+    (void)error;
+    *(uint64_t *)context += (uint64_t)(at->rows * at->columns) * sizeof(float);
+    return FAM_OK;
+}
+
+uint64_t fam_gradients_bytes(const fam_model *model, fam_trained trained)
+{
+    fam_gradients counted = {.model = model, .trained = trained};
+    uint64_t bytes = sizeof counted + (uint64_t)model->config.layers * sizeof *counted.layers;
+    walk(&counted, count_place, &bytes, NULL);
+    return bytes;
 }
 
 void fam_gradients_free(fam_gradients *g)

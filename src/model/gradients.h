@@ -36,6 +36,7 @@ typedef struct fam_gradients {
 
 /* All zero. */
 fam_status fam_gradients_create(fam_gradients **out, const fam_model *model, fam_trained trained, fam_error *error);
+uint64_t fam_gradients_bytes(const fam_model *model, fam_trained trained); /* that they will take */
 void fam_gradients_free(fam_gradients *gradients); /* NULL is allowed */
 
 /* One trained tensor. `name` as in files: Hugging Face, "fam.prompt", or PEFT ("base_model.model.<module>.lora_A.weight").

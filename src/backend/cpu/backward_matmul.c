@@ -144,6 +144,16 @@ static void part_lengths(int64_t out[2], int64_t k)
     out[1] = k % PART;
 }
 
+void fam_cpu_count_backward(const fam_cpu_backend *backend, fam_prepared_bytes *sum, const fam_weight *weight, int64_t n)
+{
+    uint64_t rows = (uint64_t)(n < CHUNK ? n : CHUNK) * GROUP_WIDTHS;
+    bool bf16 = fam_cpu_gemm_is_bf16(backend->gemm);
+    if (bf16)
+        fam_cpu_count_buffer(sum, FAM_CPU_BUFFER_NARROWED, rows * (uint64_t)weight->source.rows * sizeof(uint16_t));
+    if (backend->base.dtype == FAM_DTYPE_BF16 && !bf16)
+        fam_cpu_count_buffer(sum, FAM_CPU_BUFFER_WIDENED_BACK, rows * (uint64_t)weight->source.columns * sizeof(float));
+}
+
 static fam_status prepare_locked(fam_cpu_exec *exec, fam_weight *weight, int64_t n, fam_error *error)
 {
     fam_status status = FAM_OK;

@@ -134,6 +134,7 @@ static const fam_backend_ops cpu_ops = {
     .exec_free = exec_free,
     .exec_bytes = exec_bytes,
     .prepare = fam_cpu_prepare,
+    .prepared_bytes = fam_cpu_prepared_bytes,
     .finish = finish,
     .embed = fam_cpu_embed,
     .rms_norm = fam_cpu_rms_norm,

@@ -243,6 +243,12 @@ void fam_gemm_pack(const fam_gemm_plan *plan, void *panel, int64_t column, const
     }
 }
 
+uint64_t fam_gemm_panel_bytes_about(const fam_cpu_gemm *gemm, int64_t k, int64_t n)
+{
+    int64_t block = gemm->bf16 ? 32 : 16;
+    return (uint64_t)((k + block - 1) / block * block * ((n + 63) / 64 * 64)) * (gemm->bf16 ? 2 : 4);
+}
+
 /* Sixteen columns side by side: a turn of 4-byte elements, which are numbers or pairs of an even and an odd k. */
 static void pack_run(uint32_t *to, const uint8_t *values, size_t stride)
 {

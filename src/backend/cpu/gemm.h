@@ -58,6 +58,8 @@ bool fam_gemm_plans_join(const fam_gemm_plan *whole, const fam_gemm_plan *part, 
                          size_t panel_bytes);
 
 size_t fam_gemm_panel_bytes(const fam_gemm_plan *plan);
+/* About the same without a plan: oneDNN fills up with zeros to whole blocks. */
+uint64_t fam_gemm_panel_bytes_about(const fam_cpu_gemm *gemm, int64_t k, int64_t n);
 /* Puts one column of the panel (a row of W, K float32) in its place, rounding if the panel is bfloat16. */
 void fam_gemm_pack(const fam_gemm_plan *plan, void *panel, int64_t column, const float *values);
 /* Puts elements [k, k + count) of up to FAM_GEMM_PACK_COLUMNS columns, from a multiple of it on, in their place; k even.
@@ -81,6 +83,9 @@ fam_status fam_cpu_panels_cut(fam_cpu_gemm *gemm, fam_cpu_panels *panels, int64_
  * lock). */
 fam_status fam_cpu_panels_compile(fam_cpu_gemm *gemm, const fam_cpu_panels *panels, int64_t n, fam_error *error);
 bool fam_cpu_panels_compiled(const fam_cpu_panels *panels, int64_t n);
+
+/* About what all panels of a matrix of K by N take, as fam_cpu_panels_cut cuts it, for any number of panels. */
+uint64_t fam_cpu_panels_bytes(const fam_cpu_gemm *gemm, int64_t k, int64_t n);
 
 /* n rows as tiles: how many, and which rows tile `index` has. */
 int64_t fam_gemm_tiles(int64_t n);

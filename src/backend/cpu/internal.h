@@ -89,6 +89,18 @@ fam_status fam_cpu_weight_create(fam_backend *backend, fam_weight **out, const f
 void fam_cpu_weight_free(fam_backend *backend, fam_weight *weight);
 fam_status fam_cpu_weight_write(fam_exec *exec, fam_weight *weight, const float *values, double factor, fam_error *error);
 
+/* Buffers of fam_prepared_bytes. */
+enum { FAM_CPU_BUFFER_PREPARED, FAM_CPU_BUFFER_WIDENED, FAM_CPU_BUFFER_NARROWED, FAM_CPU_BUFFER_WIDENED_BACK };
+
+static inline void fam_cpu_count_buffer(fam_prepared_bytes *sum, int buffer, uint64_t bytes)
+{
+    if (sum->buffers[buffer] < bytes)
+        sum->buffers[buffer] = bytes;
+}
+
+void fam_cpu_prepared_bytes(const fam_backend *backend, fam_prepared_bytes *sum, const fam_weight *weight, int64_t n,
+                            bool backward);
+
 /* matmul.c */
 fam_status fam_cpu_prepare(fam_exec *exec, const fam_weight *weight, int64_t n, fam_error *error);
 void fam_cpu_matmul(fam_exec *exec, const fam_matmul_job *jobs, int count, int64_t n);
@@ -137,6 +149,8 @@ void fam_cpu_cross_entropy_backward(fam_exec *exec, float *dlogits, const float 
 /* backward_matmul.c */
 void fam_cpu_matmul_backward(fam_exec *exec, const fam_matmul_backward_job *jobs, int count, int64_t n);
 fam_status fam_cpu_prepare_backward(fam_exec *exec, const fam_weight *weight, int64_t n, fam_error *error);
+/* The buffers' part of fam_cpu_prepared_bytes. */
+void fam_cpu_count_backward(const fam_cpu_backend *backend, fam_prepared_bytes *sum, const fam_weight *weight, int64_t n);
 
 void fam_cpu_backward_free(fam_memory *memory, fam_cpu_backward *backward);
 

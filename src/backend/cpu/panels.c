@@ -98,6 +98,12 @@ bool fam_cpu_panels_compiled(const fam_cpu_panels *panels, int64_t n)
             (fam_gemm_plan_has(panels->whole, n, false) && fam_gemm_plan_has(panels->whole, n, true)));
 }
 
+uint64_t fam_cpu_panels_bytes(const fam_cpu_gemm *gemm, int64_t k, int64_t n)
+{
+    int64_t width = panel_width(n), count = (n + width - 1) / width;
+    return (uint64_t)count * fam_gemm_panel_bytes_about(gemm, k, width);
+}
+
 fam_status fam_cpu_panels_make(fam_cpu_backend *backend, fam_weight *weight, bool transposed, fam_error *error)
 {
     fam_status status = FAM_OK;

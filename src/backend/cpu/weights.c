@@ -41,6 +41,26 @@ void fam_cpu_weight_free(fam_backend *base, fam_weight *weight)
     fam_free(fam_cpu_of(base)->memory, weight);
 }
 
+void fam_cpu_prepared_bytes(const fam_backend *base, fam_prepared_bytes *sum, const fam_weight *weight, int64_t n,
+                            bool backward)
+{
+    const fam_cpu_backend *backend = (const fam_cpu_backend *)base;
+    int64_t rows = weight->source.rows, columns = weight->source.columns;
+    fam_cpu_count_buffer(sum, FAM_CPU_BUFFER_PREPARED,
+                         FAM_CPU_PREPARED_SLOTS * backend->kernels.gemv[weight->source.type].prepared_bytes(columns));
+    if (!backend->gemm)
+        return;
+    if (n > FAM_CPU_GEMV_ROWS_MAX && !atomic_load(&weight->panels))
+        sum->weights += fam_cpu_panels_bytes(backend->gemm, columns, rows);
+    if (n > FAM_CPU_GEMV_ROWS_MAX && base->dtype == FAM_DTYPE_BF16 && !fam_cpu_gemm_is_bf16(backend->gemm))
+        fam_cpu_count_buffer(sum, FAM_CPU_BUFFER_WIDENED, (uint64_t)(n * columns) * sizeof(float));
+    if (!backward)
+        return;
+    if (!atomic_load(&weight->transposed))
+        sum->weights += fam_cpu_panels_bytes(backend->gemm, rows, columns);
+    fam_cpu_count_backward(backend, sum, weight, n);
+}
+
 /* ---- new values --------------------------------------------------------------------------------------------------- */
 
 enum { PIECE = FAM_GEMM_PANEL_COLUMNS }; /* columns of W at a time where numbers are converted */
