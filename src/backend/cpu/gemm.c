@@ -324,13 +324,6 @@ fam_status fam_gemm_handle_create(fam_cpu_gemm *gemm, void **out, const fam_gemm
     return FAM_OK;
 }
 
-void fam_gemm_handle_move(void *handle, void *panel)
-{
-    int width = fam_dnnl_narrow();
-    dnnl_memory_set_data_handle(handle, panel);
-    fam_dnnl_widen(width);
-}
-
 void fam_gemm_handle_free(void *handle)
 {
     if (handle)

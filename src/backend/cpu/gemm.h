@@ -73,7 +73,6 @@ void fam_gemm_pack_rows_bits(const fam_gemm_plan *plan, void *panel, int64_t row
                              const uint16_t *odd);
 fam_status fam_gemm_handle_create(fam_cpu_gemm *gemm, void **out, const fam_gemm_plan *plan, void *panel,
                                   fam_error *error);
-void fam_gemm_handle_move(void *handle, void *panel);
 void fam_gemm_handle_free(void *handle);
 
 /* panels.c: how a matrix of K by N is cut into panels (width, count, plans, bytes of a panel). Not thread-safe (backend
