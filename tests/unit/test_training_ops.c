@@ -62,7 +62,7 @@ static float *results(fixture *f, const written_case *c, const fam_weight *weigh
         const fam_matmul_job forward = {.out = at, .in = in, .weight = weight};
         f->ops->matmul(f->exec, &forward, 1, n);
         at += n * c->rows;
-        const fam_matmul_backward_job back = {at, at + n * c->columns, dout, in, weight};
+        const fam_matmul_backward_job back = {at, at + n * c->columns, dout, in, weight, false};
         f->ops->matmul_backward(f->exec, &back, 1, n);
         at += n * c->columns + c->rows * c->columns;
     }

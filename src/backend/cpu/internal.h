@@ -91,13 +91,7 @@ fam_status fam_cpu_weight_write(fam_exec *exec, fam_weight *weight, const float 
                                 fam_error *error);
 
 /* Buffers of fam_prepared_bytes. */
-enum {
-    FAM_CPU_BUFFER_PREPARED,
-    FAM_CPU_BUFFER_WIDENED,
-    FAM_CPU_BUFFER_PACKED,
-    FAM_CPU_BUFFER_TURNED,
-    FAM_CPU_BUFFER_NARROWED
-};
+enum { FAM_CPU_BUFFER_PREPARED, FAM_CPU_BUFFER_WIDENED, FAM_CPU_BUFFER_NARROWED, FAM_CPU_BUFFER_WIDENED_BACK };
 
 static inline void fam_cpu_count_buffer(fam_prepared_bytes *sum, int buffer, uint64_t bytes)
 {
