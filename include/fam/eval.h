@@ -26,7 +26,7 @@ typedef enum fam_eval_task {
 /* "passkey", "passkey_landmark", ...; NULL outside of the enumeration. Thread-safe. */
 FAM_API const char *fam_eval_task_name(int task);
 
-/* What is measured. The engine outlives the call and the result. */
+/* What is measured. Engine and strings outlive the call; the result keeps copies. */
 typedef struct fam_eval_system {
     const char *name;    /* in the results; no two are the same */
     fam_engine *engine;
@@ -35,8 +35,10 @@ typedef struct fam_eval_system {
 
 /* ---- what is told while it runs ----------------------------------------------------------------------------------- */
 
-/* Ranges of depth of FAM_EVAL_TEXT: tokens 0 to 255, then each range as long as all before it. */
-enum { FAM_EVAL_RANGES = 40, FAM_EVAL_FIRST_RANGE = 256 };
+/* Ranges of depth: tokens 0 to 255, then each range as long as all before it. The first token of a range, 0 to
+ * FAM_EVAL_RANGES. Thread-safe. */
+enum { FAM_EVAL_RANGES = 34 };
+FAM_API int64_t fam_eval_range_start(int range);
 
 /* One draw, read by one system. */
 typedef struct fam_eval_draw {
@@ -108,7 +110,7 @@ typedef struct fam_eval_options {
      * of other questions or of other systems under the same names is refused with MISMATCH. NULL: nothing is kept. */
     const char *directory;
     bool (*cancelled)(void *context); /* asked before each draw; true: stop. These four may be NULL. */
-    void (*on_progress)(void *context, const fam_eval_progress *progress); /* some thousand tokens apart */
+    void (*on_progress)(void *context, const fam_eval_progress *progress); /* some hundred tokens apart */
     void (*on_draw)(void *context, const fam_eval_draw *draw);
     void (*on_cell)(void *context, const fam_eval_cell *cell); /* all draws of it are done */
     void *context;

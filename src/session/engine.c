@@ -19,13 +19,6 @@ const char *fam_version(void)
     return VERSION_TEXT(FAM_VERSION_MAJOR, FAM_VERSION_MINOR, FAM_VERSION_PATCH);
 }
 
-void fam_options_give(void *into, size_t into_size, const void *defaults, size_t size)
-{
-    memset(into, 0, into_size); /* a larger struct is of a newer header, whose members this library does not know */
-    memcpy(into, defaults, into_size < size ? into_size : size);
-    memcpy(into, &into_size, sizeof into_size); /* every options struct begins with its size */
-}
-
 void fam_engine_options_init_sized(fam_engine_options *options, size_t size)
 {
     const fam_engine_options defaults = {.threads = FAM_AUTO, .dtype = FAM_AUTO, .mode = FAM_AUTO,
@@ -33,17 +26,6 @@ void fam_engine_options_init_sized(fam_engine_options *options, size_t size)
                                          .memory_segments = FAM_AUTO, .fam_length = FAM_AUTO, .window = FAM_AUTO,
                                          .context = FAM_AUTO};
     fam_options_give(options, size, &defaults, sizeof defaults);
-}
-
-fam_status fam_options_copy(void *into, size_t size, const void *from, size_t from_size, const char *what,
-                            fam_error *error)
-{
-    if (from_size < sizeof(size_t) || from_size > size)
-        return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT,
-                             "%s: size: found %zu, need %zu (set it with the struct's _init function)", what, from_size,
-                             size);
-    memcpy(into, from, from_size);
-    return FAM_OK;
 }
 
 /* ---- settings ----------------------------------------------------------------------------------------------------- */
@@ -293,6 +275,7 @@ void fam_engine_info_get(const fam_engine *engine, fam_engine_info *out)
         .window = model->window.window,
         .context = engine->context,
         .adapter_count = (size_t)engine->adapter_count};
+    memcpy(out->fingerprint, engine->fingerprint, sizeof out->fingerprint);
 }
 
 const fam_tokenizer *fam_engine_tokenizer(const fam_engine *engine)
