@@ -76,6 +76,70 @@ void fam_mapping_close(fam_mapping *mapping)
     *mapping = (fam_mapping){0};
 }
 
+fam_status fam_input_open(fam_input *out, const char *path, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    struct stat st;
+    int fd = -1;
+    size_t size;
+    *out = (fam_input){0};
+    FAM_TRY(open_regular(&fd, &size, path, error));
+    if (fstat(fd, &st) != 0) {
+        status = io_error(error, path, "cannot stat", errno);
+        goto done;
+    }
+    *out = (fam_input){.open = true,
+                       .fd = fd,
+                       .size = (uint64_t)st.st_size,
+                       .changed_seconds = st.st_mtim.tv_sec,
+                       .changed_nanoseconds = st.st_mtim.tv_nsec};
+    fd = -1;
+done:
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
+void fam_input_close(fam_input *input)
+{
+    if (input->open)
+        close(input->fd);
+    *input = (fam_input){0};
+}
+
+fam_status fam_input_read(const fam_input *input, const char *path, uint64_t offset, void *out, size_t size,
+                          fam_error *error)
+{
+    uint8_t *to = out;
+    while (size) {
+        ssize_t got = pread(input->fd, to, size, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return io_error(error, path, "cannot read", errno);
+        if (got == 0)
+            return fam_error_set(error, FAM_STATUS_IO, "%s: found the end at byte %llu, need %zu more (it shrank)", path,
+                                 (unsigned long long)offset, size);
+        to += got;
+        offset += (uint64_t)got;
+        size -= (size_t)got;
+    }
+    return FAM_OK;
+}
+
+fam_status fam_input_check(const fam_input *input, const char *path, fam_error *error)
+{
+    struct stat st;
+    if (fstat(input->fd, &st) != 0)
+        return io_error(error, path, "cannot stat", errno);
+    if ((uint64_t)st.st_size != input->size || st.st_mtim.tv_sec != input->changed_seconds ||
+        st.st_mtim.tv_nsec != input->changed_nanoseconds)
+        return fam_error_set(error, FAM_STATUS_IO,
+                             "%s: file: found %lld bytes, changed since it was opened, need it as it was (%llu bytes)",
+                             path, (long long)st.st_size, (unsigned long long)input->size);
+    return FAM_OK;
+}
+
 fam_status fam_file_read(uint8_t **out, size_t *size, fam_memory *memory, const char *path, size_t limit,
                          fam_error *error)
 {

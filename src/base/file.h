@@ -23,6 +23,22 @@ typedef struct fam_mapping {
 fam_status fam_mapping_open(fam_mapping *out, const char *path, fam_error *error);
 void fam_mapping_close(fam_mapping *mapping);
 
+/* A regular file that is read at any place, and may be larger than memory. All zero: closed. */
+typedef struct fam_input {
+    bool open;
+    int fd;
+    uint64_t size;
+    int64_t changed_seconds, changed_nanoseconds; /* its time of change, when it was opened */
+} fam_input;
+
+fam_status fam_input_open(fam_input *out, const char *path, fam_error *error);
+void fam_input_close(fam_input *input);
+/* Exactly `size` bytes from `offset`; a file that ends before is an error. Thread-safe. */
+fam_status fam_input_read(const fam_input *input, const char *path, uint64_t offset, void *out, size_t size,
+                          fam_error *error);
+/* IO: size or time of change are no longer those of the opening. */
+fam_status fam_input_check(const fam_input *input, const char *path, fam_error *error);
+
 /* Reads a whole regular file of at most `limit` bytes; *out is NUL-terminated (the NUL is not counted) and is released
  * with fam_free. Larger: FAM_STATUS_BAD_FORMAT. */
 fam_status fam_file_read(uint8_t **out, size_t *size, fam_memory *memory, const char *path, size_t limit,
