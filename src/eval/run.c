@@ -399,6 +399,7 @@ fam_status fam_eval_run_faulty(fam_eval_result **out, const fam_eval_system *sys
     run.memory->fail_at = fault->fail_at;
     run.memory->fail_for_good = fault->fail_for_good;
     FAM_TRY(set_up(&run, options, error));
+    tell_progress(&run);
     for (size_t i = 0; i < run.result->question_count; i++)
         FAM_TRY(do_question(&run, i, error));
 done:
