@@ -37,7 +37,7 @@ typedef struct fam_eval_system {
 
 /* Ranges of depth: tokens 0 to 255, then each range as long as all before it. The first token of a range, 0 to
  * FAM_EVAL_RANGES. Thread-safe. */
-enum { FAM_EVAL_RANGES = 34 };
+enum { FAM_EVAL_RANGES = 33 };
 FAM_API int64_t fam_eval_range_start(int range);
 
 /* One draw, read by one system. */
