@@ -151,7 +151,7 @@ fam_status fam_text_file_line(fam_text_file *file, const uint8_t **line, size_t 
             have = (size_t)(file->input.size - offset);
     }
     size_t length = end ? (size_t)(end - text) : have;
-    *next = offset + length + (end ? 1 : 0);
+    uint64_t after = offset + length + (end ? 1 : 0);
     if (end && length && text[length - 1] == '\r')
         length--;
     FAM_FAIL_IF(length > FAM_LINE_BYTES_MAX, FAM_STATUS_BAD_FORMAT,
@@ -159,6 +159,7 @@ fam_status fam_text_file_line(fam_text_file *file, const uint8_t **line, size_t 
                 length, FAM_LINE_BYTES_MAX);
     *line = text;
     *size = length;
+    *next = after;
 done:
     return status;
 }
