@@ -90,6 +90,7 @@ static fam_status open_systems(eval_run *run, fam_error *error)
     const cli_options *options = run->options;
     const option_value *compare = option_nth(options, OPTION_COMPARE, 0);
     size_t modes = compare ? compare->list_count : 1, adapters = option_times(options, OPTION_COMPARE_ADAPTER);
+    const fam_tokenizer *tokenizer;
     fam_status status = FAM_OK;
     if (compare && option_given(options, OPTION_MODE))
         return failure(error, FAM_STATUS_INVALID_ARGUMENT, "--mode: found --compare too, need one of them");
@@ -101,6 +102,8 @@ static fam_status open_systems(eval_run *run, fam_error *error)
     for (size_t a = 0; a < (adapters ? adapters : 1) && status == FAM_OK; a++)
         for (size_t m = 0; m < modes && status == FAM_OK; m++)
             status = open_system(run, compare ? (int)compare->list[m] : FAM_AUTO, a, modes > 1, error);
+    if (status == FAM_OK) /* only for its words: why there is none */
+        status = model_tokenizer(&tokenizer, run->systems[0].engine, options->argument, error);
     return status;
 }
 

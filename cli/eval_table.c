@@ -87,7 +87,7 @@ static fam_status print_matrices(const eval_table *table, fam_error *error)
     for (size_t i = 0; i < step && status == FAM_OK; i++) {
         status = output_format(error, "\n%s", table->names[cells[i].system]);
         if (status == FAM_OK && step > table->systems)
-            status = output_format(error, ", %lld keys", (long long)cells[i].keys);
+            status = output_format(error, ", %lld key%s", (long long)cells[i].keys, cells[i].keys == 1 ? "" : "s");
         if (status == FAM_OK)
             status = output_format(error, "\n");
         if (status == FAM_OK)
