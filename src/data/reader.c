@@ -56,7 +56,7 @@ uint64_t fam_entry_offset(const fam_entry *entry, const fam_place *place)
 
 static bool is_blank(const uint8_t *line, size_t size)
 {
-    while (size && memchr(" \t\r", line[size - 1], 3))
+    while (size && (line[size - 1] == ' ' || line[size - 1] == '\t' || line[size - 1] == '\r'))
         size--;
     return size == 0;
 }

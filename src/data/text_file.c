@@ -9,7 +9,7 @@
 
 #include "base/utf8.h"
 
-enum { WINDOW_BYTES = 1 << 18 };
+enum { WINDOW_BYTES = 1 << 18, FIRST_BYTES = 1 << 12 /* read where nothing before it was */ };
 
 /* What files must not begin with. */
 static const struct magic {
@@ -87,14 +87,16 @@ static fam_status fill_window(fam_text_file *file, uint64_t offset, size_t size,
 {
     fam_status status = FAM_OK;
     uint64_t end = file->window_at + file->window_size, left = file->input.size - offset;
-    size_t kept = 0, want = size < WINDOW_BYTES ? WINDOW_BYTES : size;
+    bool goes_on = offset >= file->window_at && offset <= end;
+    size_t kept = 0, least = goes_on ? WINDOW_BYTES : FIRST_BYTES, want = size < least ? least : size;
     if (want > left)
         want = (size_t)left;
-    if (offset >= file->window_at && offset < end) {
+    if (goes_on) {
         kept = (size_t)(end - offset);
         if (kept >= size)
             return FAM_OK;
-        memmove(file->window, file->window + (offset - file->window_at), kept);
+        if (kept)
+            memmove(file->window, file->window + (offset - file->window_at), kept);
     }
     file->window_at = offset;
     file->window_size = kept;

@@ -11,18 +11,27 @@
 #include "text/tokenizer.h"
 #include "text/vocabulary.h"
 
-/* NULL when memory is short. */
-static inline fam_tokenizer *byte_tokenizer_open(fam_memory *memory)
+/* With `chat` there are <|im_start|> (257) and <|im_end|> (258) besides, and the chat template of SmolLM. NULL when memory
+ * is short. */
+static inline fam_tokenizer *byte_tokenizer_open_with(fam_memory *memory, bool chat)
 {
-    static const char config[] = "{\"eos_token\":\"<|endoftext|>\"}";
+    const char *config =
+        !chat ? "{\"eos_token\":\"<|endoftext|>\"}"
+              : "{\"eos_token\":\"<|endoftext|>\",\"chat_template\":\"{% for message in messages %}"
+                "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"
+                "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}\"}";
     char *text = malloc(1 << 14);
     size_t at = 0;
     if (!text)
         abort();
-    at += (size_t)sprintf(text + at, "{\"added_tokens\":[{\"id\":256,\"content\":\"<|endoftext|>\",\"special\":true}],"
-                                     "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
-                                     "\"use_regex\":false},\"decoder\":{\"type\":\"ByteLevel\"},"
-                                     "\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{");
+    at += (size_t)sprintf(text + at,
+                          "{\"added_tokens\":[{\"id\":256,\"content\":\"<|endoftext|>\",\"special\":true}%s],"
+                          "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+                          "\"use_regex\":false},\"decoder\":{\"type\":\"ByteLevel\"},"
+                          "\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{",
+                          chat ? ",{\"id\":257,\"content\":\"<|im_start|>\",\"special\":true},"
+                                 "{\"id\":258,\"content\":\"<|im_end|>\",\"special\":true}"
+                               : "");
     for (int byte = 0; byte < 256; byte++) {
         char letter[3] = {0};
         fam_byte_level_encode((uint8_t)byte, letter);
@@ -33,13 +42,18 @@ static inline fam_tokenizer *byte_tokenizer_open(fam_memory *memory)
     fam_tokenizer *tokenizer = NULL;
     fam_error error;
     fam_status status =
-        fam_tokenizer_parse_json(&tokenizer, memory, "bytes", text, at, "bytes", config, sizeof config - 1, &error);
+        fam_tokenizer_parse_json(&tokenizer, memory, "bytes", text, at, "bytes", config, strlen(config), &error);
     free(text);
     if (status != FAM_OK && status != FAM_STATUS_OUT_OF_MEMORY) {
         fprintf(stderr, "%s\n", error.message);
         abort();
     }
     return tokenizer;
+}
+
+static inline fam_tokenizer *byte_tokenizer_open(fam_memory *memory)
+{
+    return byte_tokenizer_open_with(memory, false);
 }
 
 #endif
