@@ -24,6 +24,7 @@ int main(int argc, char **argv)
         [VERB_TOKENIZE] = cmd_tokenize, [VERB_INSPECT] = cmd_inspect, [VERB_BENCH] = cmd_bench,
         [VERB_TRAIN] = cmd_train,
         [VERB_EXPORT] = cmd_export,
+        [VERB_EVAL] = cmd_eval,
     };
     hold_standard_streams();
     signals_install();
