@@ -28,7 +28,7 @@ typedef struct eval_run {
     bool stop_told;
 } eval_run;
 
-/* ---- systems: modes by adapters ----------------------------------------------------------------------------------- */
+/* ---- systems: modes by adapters ---------------------------------------------------------------------------------- */
 
 static const char *base_name(const char *path)
 {
@@ -63,7 +63,8 @@ static char *system_name(const cli_options *options, const fam_engine *engine, s
     char scale[32] = "";
     if (value->real < 1 || value->real > 1)
         snprintf(scale, sizeof scale, ":%g", value->real);
-    int length = asprintf(&name, "%s%s%s%s", adapter_name(options, adapter), scale, modes ? "/" : "", modes ? mode : "");
+    int length =
+        asprintf(&name, "%s%s%s%s", adapter_name(options, adapter), scale, modes ? "/" : "", modes ? mode : "");
     return length < 0 ? NULL : name;
 }
 
@@ -107,7 +108,7 @@ static fam_status open_systems(eval_run *run, fam_error *error)
     return status;
 }
 
-/* ---- while it runs ------------------------------------------------------------------------------------------------ */
+/* ---- while it runs ----------------------------------------------------------------------------------------------- */
 
 static bool on_cancelled(void *context)
 {
@@ -127,9 +128,9 @@ static void on_progress(void *context, const fam_eval_progress *now)
         return;
     char line[256], done[NUMBER_GROUPED_BYTES], left[32];
     double seconds = run->progress.last - run->progress.start, rate = (double)now->tokens_done / seconds;
-    int length = snprintf(line, sizeof line, "%lld of %lld draws, %s tokens read, %.0f tok/s",
-                          (long long)now->draws_done, (long long)now->draws_total,
-                          number_grouped(done, now->tokens_done), rate);
+    int length =
+        snprintf(line, sizeof line, "%lld of %lld draws, %s tokens read, %.0f tok/s", (long long)now->draws_done,
+                 (long long)now->draws_total, number_grouped(done, now->tokens_done), rate);
     if (now->tokens_done > 0 && now->tokens_total >= now->tokens_done) {
         progress_duration(left, (double)(now->tokens_total - now->tokens_done) / rate);
         snprintf(line + length, sizeof line - (size_t)length, ", %.0f %%, %s to go",
@@ -138,7 +139,7 @@ static void on_progress(void *context, const fam_eval_progress *now)
     progress_say(&run->progress, line);
 }
 
-/* ---- all of it ---------------------------------------------------------------------------------------------------- */
+/* ---- all of it --------------------------------------------------------------------------------------------------- */
 
 static fam_status read_options(eval_run *run, fam_error *error)
 {
@@ -225,7 +226,8 @@ int cmd_eval(const cli_options *options)
     fam_status status = measure(&run, &error);
     int result = 0;
     if (status == FAM_STATUS_CANCELLED) {
-        message("interrupted after %lld of %lld draws; %s", (long long)run.last.draws_done, (long long)run.last.draws_total,
+        message("interrupted after %lld of %lld draws; %s", (long long)run.last.draws_done,
+                (long long)run.last.draws_total,
                 run.asked.directory ? "the same command does the rest" : "with --out they would be kept");
         result = fam_status_exit_code(status);
     } else if (status != FAM_OK) {

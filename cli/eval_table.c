@@ -18,10 +18,11 @@ static void share(char out[CELL_BYTES], const fam_eval_cell *cell)
     if (cell->draws == 0)
         snprintf(out, CELL_BYTES, "-");
     else
-        snprintf(out, CELL_BYTES, "%.1f (%.1f to %.1f)", 100 * cell->exact, 100 * cell->exact_low, 100 * cell->exact_high);
+        snprintf(out, CELL_BYTES, "%.1f (%.1f to %.1f)", 100 * cell->exact, 100 * cell->exact_low,
+                 100 * cell->exact_high);
 }
 
-/* ---- one row a question ------------------------------------------------------------------------------------------- */
+/* ---- one row a question ------------------------------------------------------------------------------------------ */
 
 static void row_cell(char out[CELL_BYTES], const eval_table *table, const fam_eval_cell *cell)
 {
@@ -37,8 +38,9 @@ static fam_status print_rows(const eval_table *table, fam_error *error)
 {
     size_t count;
     const fam_eval_cell *cells = fam_eval_cells(table->result, &count);
-    fam_status status = output_format(error, "%s: right answers (95 %% interval)%s, right digits; in %%\n\n%10s %6s %6s",
-                                      table->task, table->asked > 1 ? ", right parts" : "", "tokens", "keys", "draws");
+    fam_status status =
+        output_format(error, "%s: right answers (95 %% interval)%s, right digits; in %%\n\n%10s %6s %6s", table->task,
+                      table->asked > 1 ? ", right parts" : "", "tokens", "keys", "draws");
     for (size_t s = 0; s < table->systems && status == FAM_OK; s++)
         status = output_format(error, " %*s", COLUMN, table->names[s]);
     for (size_t i = 0; i < count && status == FAM_OK; i++) {
@@ -56,7 +58,7 @@ static fam_status print_rows(const eval_table *table, fam_error *error)
     return status == FAM_OK ? output_format(error, "\n") : status;
 }
 
-/* ---- a matrix ----------------------------------------------------------------------------------------------------- */
+/* ---- a matrix ---------------------------------------------------------------------------------------------------- */
 
 /* The cells of one system and number of keys stand apart by `step`; rows are lengths. */
 static fam_status print_matrix(const fam_eval_cell *cells, size_t first, size_t count, size_t step, fam_error *error)
@@ -96,7 +98,7 @@ static fam_status print_matrices(const eval_table *table, fam_error *error)
     return status;
 }
 
-/* ---- text --------------------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 static fam_status print_depths(const eval_table *table, fam_error *error)
 {
@@ -116,8 +118,8 @@ static fam_status print_depths(const eval_table *table, fam_error *error)
         else if (rows[i].draws == 1)
             snprintf(text, sizeof text, "%.4f", rows[i].nll);
         if (status == FAM_OK && rows[i].system == 0)
-            status = output_format(error, "%10lld %12lld %12lld %6lld", (long long)rows[i].length, (long long)rows[i].from,
-                                   (long long)rows[i].to, (long long)rows[i].draws);
+            status = output_format(error, "%10lld %12lld %12lld %6lld", (long long)rows[i].length,
+                                   (long long)rows[i].from, (long long)rows[i].to, (long long)rows[i].draws);
         if (status == FAM_OK)
             status = output_format(error, " %*s%s", COLUMN, text, rows[i].system + 1 == table->systems ? "\n" : "");
     }
@@ -137,8 +139,8 @@ static fam_status print_times(const eval_table *table, fam_error *error)
             seconds += cells[i].seconds;
             tokens += cells[i].tokens;
         }
-        status = output_format(error, "%s: read %s tokens in %.1f s\n", table->names[s], number_grouped(grouped, tokens),
-                               seconds);
+        status = output_format(error, "%s: read %s tokens in %.1f s\n", table->names[s],
+                               number_grouped(grouped, tokens), seconds);
     }
     return status;
 }

@@ -85,12 +85,12 @@ static const verb_info verbs[VERB_COUNT] = {
                      "fam export model.gguf --adapter models/smollm2-memory --out merged\n"
                      "fam export model.gguf --adapter models/smollm2-memory --out merged.gguf --type f16"},
     [VERB_EVAL] = {"eval", "MODEL", "how far back a model remembers: passkey, needles, recall, text",
-                   "Lets the model read texts that hide something, asks for it, and counts the right answers: at several "
-                   "lengths and depths, for several modes or adapters on the same draws. docs/EVAL.md tells tasks, scoring "
-                   "and the files.\n\n"
+                   "Lets the model read texts that hide something, asks for it, and counts the right answers: at "
+                   "several lengths and depths, for several modes or adapters on the same draws. docs/EVAL.md tells "
+                   "tasks, scoring and the files.\n\n"
                    "With --out each draw is kept as soon as it is done; the same command given again does only what is "
-                   "missing, with more draws or lengths too. Ctrl-C stops after the present draw, prints what was done, and "
-                   "exits with 130; a second one exits at once.",
+                   "missing, with more draws or lengths too. Ctrl-C stops after the present draw, prints what was done, "
+                   "and exits with 130; a second one exits at once.",
                    "fam eval model.gguf --adapter models/smollm2-memory --task passkey --compare fam,bswa \\\n"
                    "    --lengths 2048,8192 --out runs/passkey"},
 };
@@ -169,28 +169,29 @@ static const option_info table[OPTION_COUNT] = {
                        "a directory or a GGUF file (else GGUF if PATH ends in .gguf)"},
     [OPTION_TYPE] = {"type", KIND_CHOICE, "f32|f16|bf16", NULL, 0, 0, false, false, EXPORT, "Export",
                      "of the matrices (else the model's own, and bf16 where it is quantised)"},
-    [OPTION_TASK] = {"task", KIND_CHOICE, "passkey|passkey_landmark|needle|recall|overwrite|text", NULL, 0, 0, false, false,
-                     EVAL, TASK, "what is asked; text: nothing, the loss by depth"},
+    [OPTION_TASK] = {"task", KIND_CHOICE, "passkey|passkey_landmark|needle|recall|overwrite|text", NULL, 0, 0, false,
+                     false, EVAL, TASK, "what is asked; text: nothing, the loss by depth"},
     [OPTION_LENGTHS] = {"lengths", KIND_LIST, "N,…", "4096", 2, TOKENS_MAX, false, false, EVAL, TASK,
                         "tokens of a draw, the answer included"},
     [OPTION_TASK_DEPTHS] = {"task-depths", KIND_REALS, "X,…", NULL, 0, 1, false, false, EVAL, TASK,
-                            "where the keys stand, 0 is the start and 1 the end (else passkey at the start, others drawn "
-                            "anywhere)"},
+                            "where the keys stand, 0 is the start and 1 the end (else passkey at the start, others "
+                            "drawn anywhere)"},
     [OPTION_KEYS] = {"keys", KIND_LIST, "N,…", "1", 1, 65536, false, false, EVAL, TASK,
                      "needle, recall, overwrite: how many are said"},
     [OPTION_ASKED] = {"asked", KIND_INTEGER, "N", "1", 1, 65536, false, false, EVAL, TASK,
                       "needle, recall, overwrite: how many of them are asked for"},
     [OPTION_DIGITS] = {"digits", KIND_INTEGER, "N", "5", 1, 18, false, false, EVAL, TASK, "of a key or value"},
     [OPTION_DRAWS] = {"draws", KIND_INTEGER, "N", "100", 1, 16777216, false, false, EVAL, TASK,
-                      "so many at each length, depth and number of keys; text: pieces that do not overlap, at most what "
-                      "the files have"},
+                      "so many at each length, depth and number of keys; text: pieces that do not overlap, at most "
+                      "what the files have"},
     [OPTION_TASK_SEED] = {"seed", KIND_UNSIGNED, "N", "0", 0, 0, false, false, EVAL, TASK,
                           "of the draws: the same seed gives the same ones on every machine"},
     [OPTION_TASK_FILE] = {"file", KIND_PATH, "PATH", NULL, 0, 0, false, true, EVAL, TASK,
                           "text: a document; needle: the text that needles lie in (else a built-in one)"},
     [OPTION_COMPARE] = {"compare", KIND_CHOICES, "full|swa|bswa|fam", NULL, 0, 0, false, false, EVAL, "Comparing",
                         "measure in these modes, on the same draws; several are divided by commas"},
-    [OPTION_COMPARE_ADAPTER] = {"compare-adapter", KIND_ADAPTER, "DIR[:SCALE]", NULL, 0, 0, false, true, EVAL, "Comparing",
+    [OPTION_COMPARE_ADAPTER] = {"compare-adapter", KIND_ADAPTER, "DIR[:SCALE]", NULL, 0, 0, false, true, EVAL,
+                                "Comparing",
                                 "measure with this adapter, behind those of --adapter; none: with no further one"},
     [OPTION_EXHAUSTIVE] = {"exhaustive", KIND_FLAG, NULL, NULL, 0, 0, false, false, EVAL, "Comparing",
                            "let bswa and swa also read what cannot reach their answer (the result is the same)"},
@@ -228,7 +229,8 @@ static const option_info table[OPTION_COUNT] = {
                      "Output",
                      "one JSON object on standard output"},
     [OPTION_EVAL_OUT] = {"out", KIND_PATH, "DIR", NULL, 0, 0, false, false, EVAL, "Output",
-                         "keep draws.jsonl and results.json there, and go on from what is there; `fam plot DIR` draws it"},
+                         "keep draws.jsonl and results.json there, and go on from what is there; `fam plot DIR` draws "
+                         "it"},
     [OPTION_STATS] = {"stats", KIND_FLAG, NULL, NULL, 0, 0, false, false, GENERATE, "Output",
                       "at the end one JSON object on standard error: tokens read, in the window, in the memory, "
                       "generated; seconds, speed, memory"},

@@ -33,7 +33,7 @@ typedef struct fam_eval_system {
     const char *adapter; /* for the results: where its adapters came from; may be NULL */
 } fam_eval_system;
 
-/* ---- what is told while it runs ----------------------------------------------------------------------------------- */
+/* ---- what is told while it runs ---------------------------------------------------------------------------------- */
 
 /* Ranges of depth: tokens 0 to 255, then each range as long as all before it. The first token of a range, 0 to
  * FAM_EVAL_RANGES. Thread-safe. */
@@ -70,7 +70,8 @@ typedef struct fam_eval_cell {
     int64_t tokens;                     /* read in all draws together */
 } fam_eval_cell;
 
-/* FAM_EVAL_TEXT: one range of depth. The interval (95 %, normal) is that of the mean over draws; NaN below two draws. */
+/* FAM_EVAL_TEXT: one range of depth. The interval (95 %, normal) is that of the mean over draws; NaN below two
+ * draws. */
 typedef struct fam_eval_depth {
     size_t system;
     int64_t length, from, to; /* tokens `from` to `to` - 1 */
@@ -83,31 +84,32 @@ typedef struct fam_eval_progress {
     int64_t tokens_done, tokens_total; /* of those that this run reads; the total may turn out a little smaller */
 } fam_eval_progress;
 
-/* ---- running ------------------------------------------------------------------------------------------------------ */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 typedef struct fam_eval_options {
     size_t size;             /* of this struct; set by fam_eval_options_init */
     int task;                /* enum fam_eval_task; default passkey */
     const int64_t *lengths;  /* tokens of a draw, answers included; default 4096 */
     size_t length_count;
-    const double *depths;    /* where the keys stand, 0 (start) to 1 (end); NULL: passkey at 0, other tasks drawn in 0 to 1.
-                                Not for text */
+    const double *depths;    /* where the keys stand, 0 (start) to 1 (end); NULL: passkey at 0, other tasks drawn in 0
+                                to 1. Not for text */
     size_t depth_count;
     const int64_t *keys;     /* needle, recall, overwrite: how many are said; NULL: 1 */
     size_t key_count;
     int64_t asked;           /* how many of them are asked for; default 1 */
     int64_t digits;          /* of a key or value; default 5 */
-    int64_t draws;           /* default 100, at least 1. Text: pieces that do not overlap; fewer if the files have fewer */
+    int64_t draws;           /* default 100, at least 1. Text: pieces that do not overlap, at most what there is */
     uint64_t seed;           /* default 0 */
-    const char *const *files; /* text: the documents (at least one); needle: the text that needles lie in (one or none) */
+    const char *const *files; /* text: the documents, at least one; needle: the text that needles lie in, or none */
     size_t file_count;
     /* false: a system that cannot see back to the beginning of a draw (bswa, swa) is given only what can reach its
      * answers; the result is the same to the bit. true: it reads all. */
     bool exhaustive;
     const char *model;       /* for the results: where the engines came from; may be NULL */
-    /* Draws are kept in DIRECTORY/draws.jsonl (made if missing), one line each as soon as it is done, and the results in
-     * DIRECTORY/results.json. A later run with the same directory takes what is there and does only the rest; a directory
-     * of other questions or of other systems under the same names is refused with MISMATCH. NULL: nothing is kept. */
+    /* Draws are kept in DIRECTORY/draws.jsonl (made if missing), one line each as soon as it is done, and the
+     * results in DIRECTORY/results.json. A later run with the same directory takes what is there and does only the
+     * rest; a directory of other questions or of other systems under the same names is refused with MISMATCH. NULL:
+     * nothing is kept. */
     const char *directory;
     bool (*cancelled)(void *context); /* asked before each draw; true: stop. These four may be NULL. */
     void (*on_progress)(void *context, const fam_eval_progress *progress); /* some hundred tokens apart */
@@ -121,10 +123,11 @@ FAM_API void fam_eval_options_init_sized(fam_eval_options *options, size_t size)
 
 typedef struct fam_eval_result fam_eval_result;
 
-/* Measures; everything that can be refused is refused before the first draw. *out is released with fam_eval_result_free. On
- * CANCELLED *out holds what was done; on any other failure it is NULL. Statuses: INVALID_ARGUMENT (also: a length that is
- * too short for the task, a vocabulary that cannot spell the keys, engines whose tokenizers differ), CONTEXT_FULL (mode full
- * cannot hold a length), NOT_FOUND, IO, BAD_FORMAT and MISMATCH (files, the directory), OUT_OF_MEMORY, DEVICE. */
+/* Measures; everything that can be refused is refused before the first draw. *out is released with
+ * fam_eval_result_free. On CANCELLED *out holds what was done; on any other failure it is NULL. Statuses:
+ * INVALID_ARGUMENT (also: a length that is too short for the task, a vocabulary that cannot spell the keys, engines
+ * whose tokenizers differ), CONTEXT_FULL (mode full cannot hold a length), NOT_FOUND, IO, BAD_FORMAT and MISMATCH
+ * (files, the directory), OUT_OF_MEMORY, DEVICE. */
 FAM_API fam_status fam_eval_run(fam_eval_result **out, const fam_eval_system *systems, size_t system_count,
                                 const fam_eval_options *options, fam_error *error);
 FAM_API void fam_eval_result_free(fam_eval_result *result); /* NULL is allowed */

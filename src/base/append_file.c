@@ -43,8 +43,8 @@ fam_status fam_append_file_open(fam_append_file **out, fam_memory *memory, const
     }
     FAM_FAIL_IF(!S_ISREG(about.st_mode), FAM_STATUS_IO, "%s: found a special file, need a regular file", path);
     if (flock(file->fd, LOCK_EX | LOCK_NB) != 0) {
-        FAM_FAIL_IF(errno == EWOULDBLOCK, FAM_STATUS_IO, "%s: found another process that writes to it, need it to end first",
-                    path);
+        FAM_FAIL_IF(errno == EWOULDBLOCK, FAM_STATUS_IO,
+                    "%s: found another process that writes to it, need it to end first", path);
         status = system_error(file, "cannot lock", error);
         goto done;
     }
@@ -68,8 +68,8 @@ fam_status fam_append_file_write(fam_append_file *file, const void *data, size_t
 {
     size_t done_bytes = 0;
     while (done_bytes < size) {
-        ssize_t written = pwrite(file->fd, (const char *)data + done_bytes, size - done_bytes,
-                                 file->size + (off_t)done_bytes);
+        ssize_t written =
+            pwrite(file->fd, (const char *)data + done_bytes, size - done_bytes, file->size + (off_t)done_bytes);
         if (written < 0 && errno == EINTR)
             continue;
         if (written < 0) {

@@ -11,8 +11,8 @@
 
 typedef struct fam_append_file fam_append_file;
 
-/* Opens a regular file, or makes it, and locks it. Held by another process: FAM_STATUS_IO. A symbolic link or anything but a
- * regular file: FAM_STATUS_IO. */
+/* Opens a regular file, or makes it, and locks it. Held by another process: FAM_STATUS_IO. A symbolic link or
+ * anything but a regular file: FAM_STATUS_IO. */
 fam_status fam_append_file_open(fam_append_file **out, fam_memory *memory, const char *path, fam_error *error);
 /* Cuts the file to its first `size` bytes; what is added goes behind them. */
 fam_status fam_append_file_cut(fam_append_file *file, uint64_t size, fam_error *error);

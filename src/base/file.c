@@ -150,8 +150,8 @@ fam_status fam_input_read(const fam_input *input, const char *path, uint64_t off
         if (got < 0)
             return fam_io_error(error, path, "cannot read", errno);
         if (got == 0)
-            return fam_error_set(error, FAM_STATUS_IO, "%s: found the end at byte %llu, need %zu more (it shrank)", path,
-                                 (unsigned long long)offset, size);
+            return fam_error_set(error, FAM_STATUS_IO, "%s: found the end at byte %llu, need %zu more (it shrank)",
+                                 path, (unsigned long long)offset, size);
         to += got;
         offset += (uint64_t)got;
         size -= (size_t)got;

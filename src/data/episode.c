@@ -110,8 +110,8 @@ done:
     return status;
 }
 
-/* A question with its answer, which begins where the question alone would have other ids: a tokenizer may take the blank
- * before a number into it. */
+/* A question with its answer, which begins where the question alone would have other ids: a tokenizer may take the
+ * blank before a number into it. */
 static fam_status put_question(fam_episode *episode, plan *p, int64_t key, bool first, fam_error *error)
 {
     fam_status status = FAM_OK;
@@ -259,7 +259,7 @@ const char *fam_episode_answer(const fam_episode *episode)
     return episode->answer;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 /* How many tokens of filler come before the next part, at least one of them if any. */
 static int64_t filler_due(const fam_episode *episode)

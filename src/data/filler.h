@@ -59,7 +59,8 @@ void fam_filler_destroy(fam_filler *filler);
 
 /* A place at the beginning; what is drawn comes from `random`. */
 void fam_filler_begin(const fam_filler *filler, fam_filler_place *place, fam_random *random);
-/* After something else was said: back to the beginning of a filler that repeats; the rest of a drawn word is dropped. */
+/* After something else was said: back to the beginning of a filler that repeats; the rest of a drawn word is
+ * dropped. */
 void fam_filler_restart(const fam_filler *filler, fam_filler_place *place);
 void fam_filler_read(const fam_filler *filler, fam_filler_place *place, int32_t *ids, int64_t count);
 

@@ -1,9 +1,9 @@
 /*
  * data/reader.c: text and JSONL files as a row of documents, each found again by its place alone.
  *
- * A text file is read in pieces. A piece is a function of where it begins: so many bytes go through a fresh encoder, and
- * the next piece begins where the text begins that the encoder still held back. So the ids are those of the whole text
- * (but where a word is longer than a piece), and going on from a saved place means reading one piece again.
+ * A text file is read in pieces. A piece is a function of where it begins: so many bytes go through a fresh encoder,
+ * and the next piece begins where the text begins that the encoder still held back. So the ids are those of the whole
+ * text (but where a word is longer than a piece), and going on from a saved place means reading one piece again.
  *
  * A shuffled file's order is a permutation computed from seed and epoch, one record at a time: the offsets of the lines
  * are all that is kept.
@@ -20,7 +20,7 @@ static bool is_text(const fam_entry *entry)
     return entry->options->kind == FAM_DATA_TEXT;
 }
 
-/* ---- the order of a shuffled file --------------------------------------------------------------------------------- */
+/* ---- the order of a shuffled file -------------------------------------------------------------------------------- */
 
 static uint64_t mix(uint64_t x)
 {
@@ -88,7 +88,7 @@ done:
     return status;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static fam_status load_piece(fam_entry *entry, uint64_t at, fam_error *error)
 {
@@ -127,7 +127,8 @@ done:
     return status;
 }
 
-/* The line at `offset` as a document; *blank: there is nothing on it. loaded_end is behind it if it could be read at all.
+/* The line at `offset` as a document; *blank: there is nothing on it. loaded_end is behind it if it could be read at
+ * all.
  */
 static fam_status load_record(fam_entry *entry, uint64_t offset, bool *blank, fam_error *error)
 {
@@ -217,7 +218,7 @@ done:
     return status;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------ */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 fam_status fam_entry_open_file(fam_entry *entry, fam_error *error)
 {

@@ -10,7 +10,7 @@
 #include "text/chat.h"
 #include "text/tokenizer.h"
 
-/* ---- documents ---------------------------------------------------------------------------------------------------- */
+/* ---- documents --------------------------------------------------------------------------------------------------- */
 
 enum { KEPT_TOKENS = 1 << 18 };
 
@@ -77,7 +77,7 @@ done:
     return status;
 }
 
-/* ---- the reader --------------------------------------------------------------------------------------------------- */
+/* ---- the reader -------------------------------------------------------------------------------------------------- */
 
 fam_status fam_record_reader_create(fam_record_reader *out, fam_memory *memory, const fam_tokenizer *tokenizer,
                                     fam_error *error)
@@ -109,7 +109,7 @@ static fam_status take_text(const json_t *object, const char *where, const char 
     return FAM_OK;
 }
 
-/* ---- conversations ------------------------------------------------------------------------------------------------ */
+/* ---- conversations ----------------------------------------------------------------------------------------------- */
 
 /* Where a conversation is rendered to. */
 typedef struct rendering {
@@ -244,7 +244,7 @@ done:
     return status;
 }
 
-/* ---- all kinds ---------------------------------------------------------------------------------------------------- */
+/* ---- all kinds --------------------------------------------------------------------------------------------------- */
 
 static fam_status read_texts(fam_document *document, fam_record_reader *reader, const json_t *object, fam_error *error)
 {

@@ -1,9 +1,9 @@
 /*
  * data/record.h: one line of a JSONL file as tokens, each with what it is trained for.
  *
- * Exactly one of: {"text": ...}, {"prompt": ..., "completion": ...}, {"messages": [{"role": ..., "content": ...}, ...]}.
- * Other keys are ignored. Texts are not empty. A conversation: at most one system message, at its beginning, then user
- * and assistant in turn, the user first; at least one answer.
+ * Exactly one of: {"text": ...}, {"prompt": ..., "completion": ...}, {"messages": [{"role": ..., "content": ...},
+ * ...]}. Other keys are ignored. Texts are not empty. A conversation: at most one system message, at its beginning,
+ * then user and assistant in turn, the user first; at least one answer.
  *
  * A prompt and its completion are encoded apart, as they are when a model is asked and answers; so are an answer and
  * what stands before it in a conversation. Text of special tokens is text.
@@ -48,9 +48,9 @@ fam_status fam_record_reader_create(fam_record_reader *out, fam_memory *memory, 
                                     fam_error *error);
 void fam_record_reader_destroy(fam_record_reader *reader);
 
-/* Fills the document, with BOS if the tokenizer adds one, and EOS if it has one (a conversation ends itself). BAD_FORMAT:
- * "column 7: found ..., need ...", without the file and line, which the caller knows. UNSUPPORTED: a conversation, and
- * no chat template that is known. After a failure the document is empty. */
+/* Fills the document, with BOS if the tokenizer adds one, and EOS if it has one (a conversation ends itself).
+ * BAD_FORMAT: "column 7: found ..., need ...", without the file and line, which the caller knows. UNSUPPORTED: a
+ * conversation, and no chat template that is known. After a failure the document is empty. */
 fam_status fam_record_read(fam_document *document, fam_record_reader *reader, const char *line, size_t size,
                            fam_error *error);
 

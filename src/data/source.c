@@ -13,7 +13,7 @@ static bool is_file(const fam_data_options *options)
     return options->kind == FAM_DATA_TEXT || options->kind == FAM_DATA_JSONL;
 }
 
-/* ---- making one --------------------------------------------------------------------------------------------------- */
+/* ---- making one -------------------------------------------------------------------------------------------------- */
 
 static fam_status check_weight(const char *name, const char *key, double value, fam_error *error)
 {
@@ -156,7 +156,7 @@ void fam_source_free(fam_source *source)
     fam_free(source->memory, source);
 }
 
-/* ---- sequences ---------------------------------------------------------------------------------------------------- */
+/* ---- sequences --------------------------------------------------------------------------------------------------- */
 
 /* Answers weigh 1; the rest what the recipe says, each or together. */
 static void weigh_task(const fam_data_options *options, int64_t tokens, fam_sequence *out)
@@ -247,7 +247,7 @@ void fam_source_counts_get(const fam_source *source, int64_t entry, fam_source_c
     *out = source->entries[entry].place.counts;
 }
 
-/* ---- what must not be the same ------------------------------------------------------------------------------------ */
+/* ---- what must not be the same ----------------------------------------------------------------------------------- */
 
 fam_status fam_source_check_disjoint(const fam_source *a, const fam_source *b, fam_error *error)
 {

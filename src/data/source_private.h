@@ -52,7 +52,7 @@ struct fam_source {
 /* Gives the source another seed, and with it every entry (source.c); places stay. */
 void fam_source_seed(fam_source *source, uint64_t seed);
 
-/* ---- files (reader.c) ---- */
+/* ---- files (reader.c) -------------------------------------------------------------------------------------------- */
 
 /* Opens text and jsonl and looks at the beginning. */
 fam_status fam_entry_open_file(fam_entry *entry, fam_error *error);

@@ -84,7 +84,7 @@ size_t fam_task_write(const char *text, const char *key, const char *value, char
     return length;
 }
 
-/* ---- making one --------------------------------------------------------------------------------------------------- */
+/* ---- making one -------------------------------------------------------------------------------------------------- */
 
 static fam_status check_numbers(const fam_task_options *options, fam_error *error)
 {
@@ -143,7 +143,7 @@ static fam_status make_filler(fam_task *task, const fam_task_options *options, f
     }
 }
 
-/* ---- the fewest tokens -------------------------------------------------------------------------------------------- */
+/* ---- the fewest tokens ------------------------------------------------------------------------------------------- */
 
 /* The most tokens that each part of a wording can take. */
 typedef struct bounds {

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* ---- questions ---------------------------------------------------------------------------------------------------- */
+/* ---- questions --------------------------------------------------------------------------------------------------- */
 
 /* Reads `count` ids of an episode, less at its end. */
 static int64_t take(fam_episode *episode, fam_eval_buffer *buffer, int64_t count)
@@ -38,8 +38,8 @@ done:
 }
 
 /* One token of an answer. `first`: an answer begins with it. */
-static fam_status read_answer_token(fam_eval_outcome *outcome, bool *right, bool first, fam_eval_reader *reader, int32_t id,
-                                    fam_error *error)
+static fam_status read_answer_token(fam_eval_outcome *outcome, bool *right, bool first, fam_eval_reader *reader,
+                                    int32_t id, fam_error *error)
 {
     fam_status status = FAM_OK;
     int32_t drawn;
@@ -80,8 +80,7 @@ fam_status fam_eval_ask(fam_eval_outcome *outcome, fam_eval_reader *reader, cons
     FAM_TRY(fam_eval_reader_begin(reader, start, error));
     while ((n = take(episode, buffer, fam_eval_reader_room(reader))) > 0) {
         for (int64_t i = 0, end; i < n; i = end) {
-            for (end = i; end < n && !buffer->answers[end]; end++) {
-            }
+            for (end = i; end < n && !buffer->answers[end]; end++) {}
             if (end > i) {
                 FAM_TRY(fam_eval_reader_read(reader, buffer->ids + i, end - i, NULL, error));
                 in_answer = false;
@@ -106,7 +105,7 @@ int64_t fam_eval_ask_tokens(const fam_eval_reader *reader, int64_t length, bool 
     return exhaustive ? length : length - fam_eval_reader_start(reader, length - 1);
 }
 
-/* ---- text --------------------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 /* Tokens [at, at + n) of a piece, into buffer->ids. */
 static void take_piece(fam_eval_buffer *buffer, const fam_eval_text *text, int64_t start, int64_t at, int64_t n)
@@ -116,8 +115,9 @@ static void take_piece(fam_eval_buffer *buffer, const fam_eval_text *text, int64
         buffer->ids[i] = at + i < bos ? text->bos : text->ids[start + at + i - bos];
 }
 
-fam_status fam_eval_read_text(fam_eval_outcome *outcome, double *sums, fam_eval_reader *reader, const fam_eval_text *text,
-                              int64_t start, int64_t length, fam_eval_buffer *buffer, fam_error *error)
+fam_status fam_eval_read_text(fam_eval_outcome *outcome, double *sums, fam_eval_reader *reader,
+                              const fam_eval_text *text, int64_t start, int64_t length, fam_eval_buffer *buffer,
+                              fam_error *error)
 {
     fam_status status = FAM_OK;
     fam_eval_outcome found = {.done = true, .tokens = length - 1};

@@ -17,8 +17,8 @@ typedef struct fam_eval_buffer {
     double nll[FAM_EVAL_BUFFER];
 } fam_eval_buffer;
 
-/* An episode with questions. Before each token of an answer the session draws what it would generate; a right answer is a
- * run of tokens that were all drawn right. On failure *outcome is not changed. */
+/* An episode with questions. Before each token of an answer the session draws what it would generate; a right answer
+ * is a run of tokens that were all drawn right. On failure *outcome is not changed. */
 fam_status fam_eval_ask(fam_eval_outcome *outcome, fam_eval_reader *reader, const fam_task *task, const fam_draw *draw,
                         bool exhaustive, fam_eval_buffer *buffer, fam_error *error);
 
@@ -26,7 +26,8 @@ fam_status fam_eval_ask(fam_eval_outcome *outcome, fam_eval_reader *reader, cons
 int64_t fam_eval_ask_tokens(const fam_eval_reader *reader, int64_t length, bool exhaustive);
 
 /* A piece of text of `length` tokens from ids[start] on; sums [ranges of the length]. */
-fam_status fam_eval_read_text(fam_eval_outcome *outcome, double *sums, fam_eval_reader *reader, const fam_eval_text *text,
-                              int64_t start, int64_t length, fam_eval_buffer *buffer, fam_error *error);
+fam_status fam_eval_read_text(fam_eval_outcome *outcome, double *sums, fam_eval_reader *reader,
+                              const fam_eval_text *text, int64_t start, int64_t length, fam_eval_buffer *buffer,
+                              fam_error *error);
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * eval/internal.h: what the files of this room share: questions, outcomes, the result.
  *
- * A question is a length, a depth and a number of keys; every system answers each of its draws. The outcomes of all lie in
- * one table, [question][system][draw], where those of an earlier run are put first and the missing ones are made; the
- * summary is made from the table in its order, so that a run that was interrupted and resumed ends with the same figures.
+ * A question is a length, a depth and a number of keys; every system answers each of its draws. The outcomes of all
+ * lie in one table, [question][system][draw], where those of an earlier run are put first and the missing ones are
+ * made; the summary is made from the table in its order, so that a run that was interrupted and resumed ends with the
+ * same figures.
  */
 #ifndef FAM_EVAL_INTERNAL_H
 #define FAM_EVAL_INTERNAL_H
@@ -71,7 +72,8 @@ static inline double *fam_eval_sums_at(const fam_eval_result *result, size_t que
     return result->sums ? &result->sums[q->first_sum + ((int64_t)system * q->draws + draw) * q->ranges] : NULL;
 }
 
-/* Ranges that the tokens 0 to length - 1 lie in, and how many of them have a loss in one (nothing predicts the first). */
+/* Ranges that the tokens 0 to length - 1 lie in, and how many of them have a loss in one (nothing predicts the
+ * first). */
 int fam_eval_ranges_of(int64_t length);
 int64_t fam_eval_range_tokens(int range, int64_t length);
 
@@ -92,8 +94,8 @@ fam_eval_cell fam_eval_cell_of(const fam_eval_result *result, size_t question, s
 /* Share right/n with its Wilson score interval of 95 %; NaN when n is 0. */
 void fam_eval_wilson(int64_t right, int64_t n, double *low, double *high);
 
-/* For tests: fam_eval_run whose allocations (the engines' not counted) fail as fam_memory describes it. bytes_left: what
- * a failed run has not released. */
+/* For tests: fam_eval_run whose allocations (the engines' not counted) fail as fam_memory describes it. bytes_left:
+ * what a failed run has not released. */
 typedef struct fam_eval_fault {
     size_t fail_at;
     bool fail_for_good;

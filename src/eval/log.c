@@ -18,15 +18,16 @@
 
 enum { VERSION = 1, FILE_MAX = 1 << 30, WHERE_SIZE = 512 };
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-static fam_status need_text(const json_t *object, const char *where, const char *key, const char *need, fam_error *error)
+static fam_status need_text(const json_t *object, const char *where, const char *key, const char *need,
+                            fam_error *error)
 {
     fam_status status = FAM_OK;
     const char *found;
     FAM_TRY(fam_json_string(object, where, key, true, &found, error));
-    FAM_FAIL_IF(strcmp(found, need) != 0, FAM_STATUS_MISMATCH, "%s: %s: found \"%s\", need \"%s\" (or another directory)",
-                where, key, found, need);
+    FAM_FAIL_IF(strcmp(found, need) != 0, FAM_STATUS_MISMATCH,
+                "%s: %s: found \"%s\", need \"%s\" (or another directory)", where, key, found, need);
 done:
     return status;
 }
@@ -36,8 +37,8 @@ static fam_status need_integer(const json_t *object, const char *where, const ch
     fam_status status = FAM_OK;
     int64_t found;
     FAM_TRY(fam_json_i64(object, where, key, true, &found, error));
-    FAM_FAIL_IF(found != need, FAM_STATUS_MISMATCH, "%s: %s: found %" PRId64 ", need %" PRId64 " (or another directory)",
-                where, key, found, need);
+    FAM_FAIL_IF(found != need, FAM_STATUS_MISMATCH,
+                "%s: %s: found %" PRId64 ", need %" PRId64 " (or another directory)", where, key, found, need);
 done:
     return status;
 }
@@ -68,8 +69,8 @@ static fam_status read_count(const json_t *object, const char *where, const char
 {
     fam_status status = FAM_OK;
     FAM_TRY(fam_json_i64(object, where, key, true, out, error));
-    FAM_FAIL_IF(*out < low || *out > high, FAM_STATUS_BAD_FORMAT, "%s: %s: found %" PRId64 ", need %" PRId64 " to %" PRId64,
-                where, key, *out, low, high);
+    FAM_FAIL_IF(*out < low || *out > high, FAM_STATUS_BAD_FORMAT,
+                "%s: %s: found %" PRId64 ", need %" PRId64 " to %" PRId64, where, key, *out, low, high);
 done:
     return status;
 }
@@ -163,7 +164,7 @@ done:
     return status;
 }
 
-/* ---- the file ----------------------------------------------------------------------------------------------------- */
+/* ---- the file ---------------------------------------------------------------------------------------------------- */
 
 struct fam_eval_log {
     fam_memory *memory;
@@ -189,8 +190,8 @@ static fam_status add_header(fam_eval_log *log, const fam_eval_header *header, f
 {
     char seed[24];
     seed_text(seed, header->seed);
-    json_t *object = json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:s}", "kind", "fam-eval-draws", "version", VERSION, "task",
-                               header->task, "seed", seed, "digits", (json_int_t)header->digits, "asked",
+    json_t *object = json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:s}", "kind", "fam-eval-draws", "version", VERSION,
+                               "task", header->task, "seed", seed, "digits", (json_int_t)header->digits, "asked",
                                (json_int_t)header->asked, "files", header->files);
     fam_status status = add_object(log, object, error);
     json_decref(object);
@@ -200,18 +201,18 @@ static fam_status add_header(fam_eval_log *log, const fam_eval_header *header, f
 fam_status fam_eval_log_add(fam_eval_log *log, const fam_eval_line *line, fam_error *error)
 {
     const fam_eval_outcome *outcome = &line->outcome;
-    json_t *object = json_pack(
-        "{s:s, s:s, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I}", "system", line->system, "identity",
-        line->identity, "length", (json_int_t)line->length, "depth_from", line->depth_from, "depth_to", line->depth_to,
-        "keys", (json_int_t)line->keys, "draw", (json_int_t)line->draw, "parts", (json_int_t)outcome->parts, "parts_right",
-        (json_int_t)outcome->parts_right, "tokens", (json_int_t)outcome->tokens, "tokens_right",
-        (json_int_t)outcome->tokens_right, "nll", outcome->nll, "seconds", outcome->seconds, "read",
-        (json_int_t)outcome->tokens_read);
+    json_t *object =
+        json_pack("{s:s, s:s, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I}", "system", line->system,
+                  "identity", line->identity, "length", (json_int_t)line->length, "depth_from", line->depth_from,
+                  "depth_to", line->depth_to, "keys", (json_int_t)line->keys, "draw", (json_int_t)line->draw, "parts",
+                  (json_int_t)outcome->parts, "parts_right", (json_int_t)outcome->parts_right, "tokens",
+                  (json_int_t)outcome->tokens, "tokens_right", (json_int_t)outcome->tokens_right, "nll", outcome->nll,
+                  "seconds", outcome->seconds, "read", (json_int_t)outcome->tokens_read);
     json_t *list = line->ranges > 0 ? json_array() : NULL;
     for (int i = 0; i < line->ranges; i++)
         json_array_append_new(list, json_real(line->sums[i]));
-    bool whole = object && (int)json_array_size(list) == line->ranges &&
-                 (!list || json_object_set(object, "ranges", list) == 0);
+    bool whole =
+        object && (int)json_array_size(list) == line->ranges && (!list || json_object_set(object, "ranges", list) == 0);
     fam_status status = add_object(log, whole ? object : NULL, error);
     json_decref(list);
     json_decref(object);
@@ -223,12 +224,12 @@ static fam_status make_directory(const char *path, fam_error *error)
     char reason[128];
     if (mkdir(path, 0777) == 0 || (errno == EEXIST && fam_path_is_directory(path)))
         return FAM_OK;
-    return fam_error_set(error, errno == ENOENT ? FAM_STATUS_NOT_FOUND : FAM_STATUS_IO, "%s: cannot make the directory: %s",
-                         path, strerror_r(errno, reason, sizeof reason));
+    return fam_error_set(error, errno == ENOENT ? FAM_STATUS_NOT_FOUND : FAM_STATUS_IO,
+                         "%s: cannot make the directory: %s", path, strerror_r(errno, reason, sizeof reason));
 }
 
-fam_status fam_eval_log_open(fam_eval_log **out, fam_memory *memory, const char *directory, const fam_eval_header *header,
-                             fam_eval_line_sink *sink, void *context, fam_error *error)
+fam_status fam_eval_log_open(fam_eval_log **out, fam_memory *memory, const char *directory,
+                             const fam_eval_header *header, fam_eval_line_sink *sink, void *context, fam_error *error)
 {
     fam_status status = FAM_OK;
     fam_eval_log *log = NULL;

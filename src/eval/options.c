@@ -43,12 +43,8 @@ int64_t fam_eval_range_tokens(int range, int64_t length)
 
 void fam_eval_options_init_sized(fam_eval_options *options, size_t size)
 {
-    const fam_eval_options defaults = {.task = FAM_EVAL_PASSKEY,
-                                       .lengths = default_lengths,
-                                       .length_count = 1,
-                                       .asked = 1,
-                                       .digits = 5,
-                                       .draws = 100};
+    const fam_eval_options defaults = {
+        .task = FAM_EVAL_PASSKEY, .lengths = default_lengths, .length_count = 1, .asked = 1, .digits = 5, .draws = 100};
     fam_options_give(options, size, &defaults, sizeof defaults);
 }
 
@@ -95,9 +91,10 @@ static fam_status check_files(const fam_eval_options *o, fam_error *error)
     fam_status status = FAM_OK;
     const fam_status bad = FAM_STATUS_INVALID_ARGUMENT;
     const char *name = fam_eval_task_name(o->task);
-    FAM_FAIL_IF(o->task == FAM_EVAL_TEXT && o->file_count < 1, bad, "files: found none, need the text to read (--file)");
-    FAM_FAIL_IF(o->task == FAM_EVAL_NEEDLE && o->file_count > 1, bad, "files: found %zu, need at most one for the task %s",
-                o->file_count, name);
+    FAM_FAIL_IF(o->task == FAM_EVAL_TEXT && o->file_count < 1, bad,
+                "files: found none, need the text to read (--file)");
+    FAM_FAIL_IF(o->task == FAM_EVAL_NEEDLE && o->file_count > 1, bad,
+                "files: found %zu, need at most one for the task %s", o->file_count, name);
     FAM_FAIL_IF(o->task != FAM_EVAL_TEXT && o->task != FAM_EVAL_NEEDLE && o->file_count > 0, bad,
                 "files: found %zu, need none for the task %s", o->file_count, name);
     FAM_FAIL_IF(o->file_count > LIST_MAX, bad, "files: found %zu, need at most %d", o->file_count, LIST_MAX);
@@ -136,7 +133,7 @@ done:
     return status;
 }
 
-/* ---- systems ------------------------------------------------------------------------------------------------------ */
+/* ---- systems ----------------------------------------------------------------------------------------------------- */
 
 /* Whether both give the same ids for all text is not known; the same bytes for all ids is what can be seen. */
 static bool same_vocabulary(const fam_tokenizer *a, const fam_tokenizer *b)

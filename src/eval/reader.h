@@ -1,9 +1,9 @@
 /*
  * eval/reader.h: brings a stream of tokens into a session of one system, from the token on that matters.
  *
- * Bit for bit the same from wherever it begins: the stream is fed in runs that end at multiples of `grid`, counted from
- * the stream's beginning, and a reading begins only at such a multiple. The grid is a multiple of what the session's ring
- * holds, so that spans, blocks and the ring's rows fall as they would have fallen.
+ * Bit for bit the same from wherever it begins: the stream is fed in runs that end at multiples of `grid`, counted
+ * from the stream's beginning, and a reading begins only at such a multiple. The grid is a multiple of what the
+ * session's ring holds, so that spans, blocks and the ring's rows fall as they would have fallen.
  */
 #ifndef FAM_EVAL_READER_H
 #define FAM_EVAL_READER_H
@@ -42,8 +42,8 @@ fam_status fam_eval_reader_begin(fam_eval_reader *reader, int64_t start, fam_err
 int64_t fam_eval_reader_position(const fam_eval_reader *reader);
 int64_t fam_eval_reader_room(const fam_eval_reader *reader);
 
-/* Reads tokens [count], count at most the room. nll [count] may be NULL; a loss that is not finite (but that of the very
- * first token, which has none): FAILED. */
+/* Reads tokens [count], count at most the room. nll [count] may be NULL; a loss that is not finite (but that of the
+ * very first token, which has none): FAILED. */
 fam_status fam_eval_reader_read(fam_eval_reader *reader, const int32_t *tokens, int64_t count, double *nll,
                                 fam_error *error);
 

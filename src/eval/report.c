@@ -50,17 +50,17 @@ static json_t *cell_json(const fam_eval_result *result, const fam_eval_cell *cel
                      result->systems[cell->system].name, "length", (json_int_t)cell->length, "depth",
                      one_depth ? json_real(cell->depth_from) : json_null(), "depth_from", cell->depth_from, "depth_to",
                      cell->depth_to, "keys", (json_int_t)cell->keys, "draws", (json_int_t)cell->draws, "exact",
-                     real(cell->exact), "exact_low", real(cell->exact_low), "exact_high", real(cell->exact_high), "parts",
-                     real(cell->parts), "digits", real(cell->digits), "nll", real(cell->nll), "seconds",
+                     real(cell->exact), "exact_low", real(cell->exact_low), "exact_high", real(cell->exact_high),
+                     "parts", real(cell->parts), "digits", real(cell->digits), "nll", real(cell->nll), "seconds",
                      real(cell->seconds), "tokens", (json_int_t)cell->tokens);
 }
 
 static json_t *depth_json(const fam_eval_result *result, const fam_eval_depth *depth)
 {
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "system", result->systems[depth->system].name, "length",
-                     (json_int_t)depth->length, "from", (json_int_t)depth->from, "to", (json_int_t)depth->to, "draws",
-                     (json_int_t)depth->draws, "nll", real(depth->nll), "nll_low", real(depth->nll_low), "nll_high",
-                     real(depth->nll_high));
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "system", result->systems[depth->system].name,
+                     "length", (json_int_t)depth->length, "from", (json_int_t)depth->from, "to", (json_int_t)depth->to,
+                     "draws", (json_int_t)depth->draws, "nll", real(depth->nll), "nll_low", real(depth->nll_low),
+                     "nll_high", real(depth->nll_high));
 }
 
 static json_t *notes_json(const fam_eval_result *result)
@@ -93,11 +93,11 @@ fam_status fam_eval_json(char **json, const fam_eval_result *result, fam_error *
     json_t *systems = json_array(), *cells = json_array(), *depths = json_array(), *object = NULL;
     bool whole = fill_lists(result, systems, cells, depths);
     /* takes the three lists, also when it fails */
-    object = json_pack("{s:s, s:i, s:s, s:o, s:s, s:I, s:I, s:I, s:b, s:o, s:o, s:o, s:o}", "kind", "fam-eval", "version",
-                       VERSION, "task", fam_eval_task_name(result->task), "model", text_or_null(result->model), "seed",
-                       seed, "draws", (json_int_t)result->draws, "digits", (json_int_t)result->digits, "asked",
-                       (json_int_t)result->asked, "complete", (int)result->complete, "systems", systems, "cells", cells,
-                       "by_depth", depths, "notes", notes_json(result));
+    object = json_pack(
+        "{s:s, s:i, s:s, s:o, s:s, s:I, s:I, s:I, s:b, s:o, s:o, s:o, s:o}", "kind", "fam-eval", "version", VERSION,
+        "task", fam_eval_task_name(result->task), "model", text_or_null(result->model), "seed", seed, "draws",
+        (json_int_t)result->draws, "digits", (json_int_t)result->digits, "asked", (json_int_t)result->asked, "complete",
+        (int)result->complete, "systems", systems, "cells", cells, "by_depth", depths, "notes", notes_json(result));
     *json = whole && object ? json_dumps(object, JSON_INDENT(1) | JSON_REAL_PRECISION(15)) : NULL;
     json_decref(object);
     return *json ? FAM_OK : fam_error_set(error, FAM_STATUS_OUT_OF_MEMORY, "results: out of memory");

@@ -22,7 +22,7 @@ void fam_eval_wilson(int64_t right, int64_t n, double *low, double *high)
     *high = right == n ? 1 : (middle + half) / (1 + z2);
 }
 
-/* ---- making ------------------------------------------------------------------------------------------------------- */
+/* ---- making ------------------------------------------------------------------------------------------------------ */
 
 static fam_status copy_text(char **out, fam_memory *memory, const char *text, fam_error *error)
 {
@@ -33,7 +33,8 @@ done:
     return status;
 }
 
-static fam_status describe(fam_eval_description *out, fam_memory *memory, const fam_eval_system *system, fam_error *error)
+static fam_status describe(fam_eval_description *out, fam_memory *memory, const fam_eval_system *system,
+                           fam_error *error)
 {
     fam_status status = FAM_OK;
     fam_eval_reader reader;
@@ -116,15 +117,15 @@ void fam_eval_result_free_counted(fam_eval_result *result, size_t *bytes_left)
     free(result);
 }
 
-/* ---- the summary -------------------------------------------------------------------------------------------------- */
+/* ---- the summary ------------------------------------------------------------------------------------------------- */
 
 fam_eval_cell fam_eval_cell_of(const fam_eval_result *result, size_t question, size_t system)
 {
     const fam_eval_question *q = &result->questions[question];
     int64_t exact = 0, tokens = 0, tokens_right = 0;
     double parts = 0, nll = 0;
-    fam_eval_cell cell = {.system = system, .length = q->length, .depth_from = q->depth_from, .depth_to = q->depth_to,
-                          .keys = q->keys};
+    fam_eval_cell cell = {
+        .system = system, .length = q->length, .depth_from = q->depth_from, .depth_to = q->depth_to, .keys = q->keys};
     for (int64_t i = 0; i < q->draws; i++) {
         const fam_eval_outcome *outcome = fam_eval_outcome_at(result, question, system, i);
         if (!outcome->done)
@@ -152,7 +153,9 @@ static fam_eval_depth depth_of(const fam_eval_result *result, size_t question, s
     const fam_eval_question *q = &result->questions[question];
     int64_t to = fam_eval_range_start(range + 1);
     double tokens = (double)fam_eval_range_tokens(range, q->length), mean = 0, spread = 0;
-    fam_eval_depth depth = {.system = system, .length = q->length, .from = fam_eval_range_start(range),
+    fam_eval_depth depth = {.system = system,
+                            .length = q->length,
+                            .from = fam_eval_range_start(range),
                             .to = to < q->length ? to : q->length};
     for (int64_t i = 0; i < q->draws; i++) { /* Welford's running mean and sum of squares */
         if (!fam_eval_outcome_at(result, question, system, i)->done)

@@ -1,5 +1,6 @@
 /*
- * eval/run.c: fam_eval_run: questions, draws of an earlier run, the missing ones, what is told and kept. See internal.h.
+ * eval/run.c: fam_eval_run: questions, draws of an earlier run, the missing ones, what is told and kept. See
+ * internal.h.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,14 +23,14 @@ typedef struct eval_run {
     fam_eval_reader *readers; /* [system] */
     fam_task **tasks;         /* [number of keys]; text has none */
     fam_eval_text text;
-    int64_t **pieces;         /* [length]; only text */
+    int64_t **pieces; /* [length]; only text */
     fam_eval_header header;
-    fam_eval_log *log;        /* or NULL */
+    fam_eval_log *log; /* or NULL */
     fam_eval_buffer *buffer;
     fam_eval_progress progress;
 } eval_run;
 
-/* ---- questions ---------------------------------------------------------------------------------------------------- */
+/* ---- questions --------------------------------------------------------------------------------------------------- */
 
 static fam_status make_tasks(eval_run *run, fam_error *error)
 {
@@ -79,18 +80,21 @@ static fam_status make_questions(eval_run *run, fam_error *error)
     for (size_t i = 0; i < options->length_count; i++) {
         int64_t draws = options->draws, pieces;
         if (text) {
-            FAM_TRY(fam_eval_text_pieces(&run->pieces[i], &pieces, &run->text, options->lengths[i], options->seed, error));
+            FAM_TRY(
+                fam_eval_text_pieces(&run->pieces[i], &pieces, &run->text, options->lengths[i], options->seed, error));
             draws = fam_min_i64(draws, pieces);
         }
         for (size_t d = 0; d < depths; d++) {
             for (size_t k = 0; k < options->key_count; k++)
-                result->questions[at++] = (fam_eval_question){
-                    .length = options->lengths[i],
-                    .depth_from = options->depths ? options->depths[d] : 0,
-                    .depth_to = options->depths ? options->depths[d] : start ? 0 : 1,
-                    .keys = options->keys[k],
-                    .draws = draws,
-                    .ranges = text ? fam_eval_ranges_of(options->lengths[i]) : 0};
+                result->questions[at++] =
+                    (fam_eval_question){.length = options->lengths[i],
+                                        .depth_from = options->depths ? options->depths[d] : 0,
+                                        .depth_to = options->depths ? options->depths[d]
+                                                    : start         ? 0
+                                                                    : 1,
+                                        .keys = options->keys[k],
+                                        .draws = draws,
+                                        .ranges = text ? fam_eval_ranges_of(options->lengths[i]) : 0};
         }
     }
     FAM_TRY(fam_eval_result_make_table(result, error));
@@ -109,7 +113,7 @@ static size_t key_of(const eval_run *run, size_t question)
     return question % run->options.key_count;
 }
 
-/* ---- what was done before ----------------------------------------------------------------------------------------- */
+/* ---- what was done before ---------------------------------------------------------------------------------------- */
 
 static void write_digits(char out[FAM_EVAL_IDENTITY_SIZE], uint64_t hash)
 {
@@ -121,10 +125,12 @@ static void identify(fam_eval_description *system, bool exhaustive)
 {
     char text[512];
     const fam_engine_info *info = &system->info;
-    int length = snprintf(text, sizeof text, "mode %d norm %d positions %d block %lld segments %lld fam %lld window %lld "
-                          "dtype %d exhaustive %d weights ", (int)info->mode, (int)info->state_norm,
-                          (int)info->fam_positions, (long long)info->block_size, (long long)info->memory_segments,
-                          (long long)info->fam_length, (long long)info->window, (int)info->dtype, exhaustive);
+    int length = snprintf(text, sizeof text,
+                          "mode %d norm %d positions %d block %lld segments %lld fam %lld window %lld "
+                          "dtype %d exhaustive %d weights ",
+                          (int)info->mode, (int)info->state_norm, (int)info->fam_positions, (long long)info->block_size,
+                          (long long)info->memory_segments, (long long)info->fam_length, (long long)info->window,
+                          (int)info->dtype, exhaustive);
     memcpy(text + length, info->fingerprint, sizeof info->fingerprint);
     write_digits(system->identity, XXH3_64bits(text, (size_t)length + sizeof info->fingerprint));
 }
@@ -188,7 +194,7 @@ done:
     return status;
 }
 
-/* ---- telling ------------------------------------------------------------------------------------------------------ */
+/* ---- telling ----------------------------------------------------------------------------------------------------- */
 
 static void tell_progress(eval_run *run)
 {
@@ -251,7 +257,7 @@ static void count_work(eval_run *run)
     }
 }
 
-/* ---- doing -------------------------------------------------------------------------------------------------------- */
+/* ---- doing ------------------------------------------------------------------------------------------------------- */
 
 static double seconds_now(void)
 {
@@ -276,7 +282,8 @@ static fam_status keep(eval_run *run, size_t question, size_t system, int64_t nu
                           .outcome = *fam_eval_outcome_at(run->result, question, system, number),
                           .ranges = q->ranges};
     if (q->ranges > 0)
-        memcpy(line.sums, fam_eval_sums_at(run->result, question, system, number), (size_t)q->ranges * sizeof *line.sums);
+        memcpy(line.sums, fam_eval_sums_at(run->result, question, system, number),
+               (size_t)q->ranges * sizeof *line.sums);
     return fam_eval_log_add(run->log, &line, error);
 }
 
@@ -286,8 +293,11 @@ static fam_status do_draw(eval_run *run, size_t question, size_t system, int64_t
     const fam_eval_question *q = &run->result->questions[question];
     fam_eval_outcome *outcome = fam_eval_outcome_at(run->result, question, system, number);
     fam_eval_reader *reader = &run->readers[system];
-    const fam_draw draw = {.seed = run->options.seed, .number = (uint64_t)number, .tokens = q->length,
-                           .depth_from = q->depth_from, .depth_to = q->depth_to};
+    const fam_draw draw = {.seed = run->options.seed,
+                           .number = (uint64_t)number,
+                           .tokens = q->length,
+                           .depth_from = q->depth_from,
+                           .depth_to = q->depth_to};
     double begin = seconds_now();
     if (q->ranges > 0)
         FAM_TRY(fam_eval_read_text(outcome, fam_eval_sums_at(run->result, question, system, number), reader, &run->text,
@@ -359,8 +369,10 @@ static fam_status set_up(eval_run *run, const fam_eval_options *given, fam_error
     FAM_TRY(options->task == FAM_EVAL_TEXT ? open_text(run, error) : make_tasks(run, error));
     FAM_TRY(make_questions(run, error));
     if (options->directory) {
-        run->header = (fam_eval_header){.task = fam_eval_task_name(options->task), .seed = options->seed,
-                                        .digits = options->digits, .asked = options->asked};
+        run->header = (fam_eval_header){.task = fam_eval_task_name(options->task),
+                                        .seed = options->seed,
+                                        .digits = options->digits,
+                                        .asked = options->asked};
         FAM_TRY(hash_files(run, error));
         FAM_TRY(fam_eval_log_open(&run->log, run->memory, options->directory, &run->header, take_line, run, error));
     }

@@ -82,8 +82,9 @@ fam_status fam_eval_text_pieces(int64_t **starts, int64_t *count, const fam_eval
         n += tokens / own;
         longest = tokens > longest ? tokens : longest;
     }
-    FAM_FAIL_IF(n == 0, FAM_STATUS_INVALID_ARGUMENT, "lengths: found %lld, need at most %lld, the tokens of the longest file",
-                (long long)length, (long long)(longest + (text->bos >= 0)));
+    FAM_FAIL_IF(n == 0, FAM_STATUS_INVALID_ARGUMENT,
+                "lengths: found %lld, need at most %lld, the tokens of the longest file", (long long)length,
+                (long long)(longest + (text->bos >= 0)));
     FAM_TRY_ALLOC(list, fam_alloc_array(text->memory, (size_t)n, sizeof *list), "text");
     n = 0;
     for (size_t i = 0, begin = 0; i < text->document_count; begin = text->ends[i++])

@@ -22,22 +22,22 @@ static void tables_are_as_in_the_snapshots(void **state)
 {
     (void)state;
     const char *model = tiny_model_of("m", "digits", true);
-    run_result result = run("eval", model, "--task", "passkey", "--digits", "1", "--lengths", "200,300", "--draws", "20",
-                            "--compare", "fam,bswa", ARITHMETIC);
+    run_result result = run("eval", model, "--task", "passkey", "--digits", "1", "--lengths", "200,300", "--draws",
+                            "20", "--compare", "fam,bswa", ARITHMETIC);
     expect_code(result, 0);
     char *text = without_times(&result);
     snapshot_check("tests/cli/snapshots/eval-passkey.txt", text);
     free(text);
     run_free(&result);
-    result = run("eval", model, "--task", "needle", "--digits", "1", "--lengths", "250,300", "--draws", "5", "--task-depths",
-                 "0,0.25,1", "--keys", "1,2", "--compare", "fam,swa", "--window", "100", ARITHMETIC);
+    result = run("eval", model, "--task", "needle", "--digits", "1", "--lengths", "250,300", "--draws", "5",
+                 "--task-depths", "0,0.25,1", "--keys", "1,2", "--compare", "fam,swa", "--window", "100", ARITHMETIC);
     expect_code(result, 0);
     text = without_times(&result);
     snapshot_check("tests/cli/snapshots/eval-needle.txt", text);
     free(text);
     run_free(&result);
-    result = run("eval", model, "--task", "recall", "--digits", "1", "--lengths", "200", "--draws", "10", "--keys", "2,8",
-                 "--asked", "2", ARITHMETIC);
+    result = run("eval", model, "--task", "recall", "--digits", "1", "--lengths", "200", "--draws", "10", "--keys",
+                 "2,8", "--asked", "2", ARITHMETIC);
     expect_code(result, 0);
     text = without_times(&result);
     snapshot_check("tests/cli/snapshots/eval-recall.txt", text);
@@ -69,8 +69,9 @@ static void json_has_the_members_of_the_document(void **state)
 {
     (void)state;
     const char *model = tiny_model_of("m", "digits", true), *out = run_file("out");
-    run_result result = run("eval", model, "--task", "passkey", "--lengths", "200", "--draws", "3", "--compare", "fam,bswa",
-                            "--task-depths", "0.5", "--seed", "18446744073709551615", "--json", "--out", out);
+    run_result result =
+        run("eval", model, "--task", "passkey", "--lengths", "200", "--draws", "3", "--compare", "fam,bswa",
+            "--task-depths", "0.5", "--seed", "18446744073709551615", "--json", "--out", out);
     expect_code(result, 0);
     json_t *object = run_json(result.out), *file = json_load_file(run_file("out/results.json"), 0, NULL);
     assert_true(json_equal(object, file));
@@ -92,17 +93,20 @@ static void json_has_the_members_of_the_document(void **state)
     char words[6000] = "";
     for (int i = 0; i < 500; i++)
         strcat(words, "and so on, ");
-    result = run("eval", model, "--task", "text", "--lengths", "300", "--file", run_write_text("text", words), "--json");
+    result =
+        run("eval", model, "--task", "text", "--lengths", "300", "--file", run_write_text("text", words), "--json");
     expect_code(result, 0);
     object = run_json(result.out);
-    const json_t *depths = json_object_get(object, "by_depth"), *cell = json_array_get(json_object_get(object, "cells"), 0);
+    const json_t *depths = json_object_get(object, "by_depth"),
+                 *cell = json_array_get(json_object_get(object, "cells"), 0);
     assert_int_equal(json_array_size(depths), 2);
     expect_members(json_array_get(depths, 0), " system length from to draws nll nll_low nll_high ");
     assert_true(json_is_null(json_object_get(cell, "exact")) && json_is_null(json_object_get(cell, "depth")));
     assert_true(run_integer(cell, "draws") > 3 && json_is_real(json_object_get(cell, "nll")));
     json_decref(object);
     run_free(&result);
-    result = run("eval", model, "--task", "text", "--lengths", "300", "--file", run_file("text"), "--compare", "fam,bswa");
+    result =
+        run("eval", model, "--task", "text", "--lengths", "300", "--file", run_file("text"), "--compare", "fam,bswa");
     expect_code(result, 0);
     expect_contains(result.out, "text: nats per token");
     expect_contains(result.out, "       300          256          300 ");
@@ -123,7 +127,7 @@ static void adapters_are_compared_by_name(void **state)
         run_write_text(config, i == 1 ? "{\"block_size\":32}" : "{\"block_size\":16}");
     }
 #define NAMES(...)                                                                                                     \
-    result = run("eval", model, "--task", "passkey", "--lengths", "200", "--draws", "1", "--json", __VA_ARGS__);        \
+    result = run("eval", model, "--task", "passkey", "--lengths", "200", "--draws", "1", "--json", __VA_ARGS__);       \
     expect_code(result, 0);                                                                                            \
     object = run_json(result.out);                                                                                     \
     systems = json_object_get(object, "systems")
@@ -176,8 +180,8 @@ static void a_command_that_was_stopped_does_the_rest(void **state)
     static const int signals[] = {SIGINT, SIGKILL};
     const char *model = tiny_model_of("m", "digits", true);
     char *log = strdup(run_file("out/draws.jsonl"));
-    run_plan plan = {.arguments = {"eval", model, "--task", "passkey", "--lengths", "4000", "--draws", "60", "--threads", "1",
-                                   "--out", run_file("out"), "--exhaustive", "--json"}};
+    run_plan plan = {.arguments = {"eval", model, "--task", "passkey", "--lengths", "4000", "--draws", "60",
+                                   "--threads", "1", "--out", run_file("out"), "--exhaustive", "--json"}};
     for (int i = 0; i < 2; i++) {
         int before = lines_of(log);
         run_child child = run_start(&plan);

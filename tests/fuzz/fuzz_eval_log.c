@@ -35,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const fam_eval_header header = {.task = "text", .seed = 7, .digits = 5, .asked = 1, .files = "0123456789abcdef"};
     fam_error error;
     size_t whole = 0, lines = 0;
-    fam_status status = fam_eval_log_parse("draws.jsonl", (const char *)data, size, &header, check, &lines, &whole, &error);
+    fam_status status =
+        fam_eval_log_parse("draws.jsonl", (const char *)data, size, &header, check, &lines, &whole, &error);
     if (status == FAM_OK ? whole > size || (whole > 0 && data[whole - 1] != '\n') || lines > whole
                          : strncmp(error.message, "draws.jsonl: line ", 18) != 0)
         abort();

@@ -1,6 +1,6 @@
 /*
- * Fuzz target: any bytes as a file to train on. The first byte chooses how it is read. What is read goes on exactly from
- * any place that was saved.
+ * Fuzz target: any bytes as a file to train on. The first byte chooses how it is read. What is read goes on exactly
+ * from any place that was saved.
  */
 #include <stdio.h>
 #include <stdlib.h>

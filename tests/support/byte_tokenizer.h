@@ -1,5 +1,6 @@
 /*
- * tests/support/byte_tokenizer.h: a tokenizer whose tokens are bytes (ids 0 to 255), and one more that ends a text (256).
+ * tests/support/byte_tokenizer.h: a tokenizer whose tokens are bytes (ids 0 to 255), and one more that ends a text
+ * (256).
  */
 #ifndef TESTS_SUPPORT_BYTE_TOKENIZER_H
 #define TESTS_SUPPORT_BYTE_TOKENIZER_H
@@ -11,8 +12,8 @@
 #include "text/tokenizer.h"
 #include "text/vocabulary.h"
 
-/* With `chat` there are <|im_start|> (257) and <|im_end|> (258) besides, and the chat template of SmolLM. NULL when memory
- * is short. */
+/* With `chat` there are <|im_start|> (257) and <|im_end|> (258) besides, and the chat template of SmolLM. NULL when
+ * memory is short. */
 static inline fam_tokenizer *byte_tokenizer_open_with(fam_memory *memory, bool chat)
 {
     const char *config =

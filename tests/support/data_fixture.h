@@ -1,5 +1,6 @@
 /*
- * tests/support/data_fixture.h: sources and sequences for tests. Failures of the helpers fail the test that called them.
+ * tests/support/data_fixture.h: sources and sequences for tests. Failures of the helpers fail the test that called
+ * them.
  */
 #ifndef TESTS_SUPPORT_DATA_FIXTURE_H
 #define TESTS_SUPPORT_DATA_FIXTURE_H

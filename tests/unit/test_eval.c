@@ -50,7 +50,7 @@ static int folder_make(void **state)
 
 #define test_eval(function) cmocka_unit_test_setup_teardown(function, folder_make, run_folder_remove)
 
-/* ---- figures ------------------------------------------------------------------------------------------------------ */
+/* ---- figures ----------------------------------------------------------------------------------------------------- */
 
 /* Newcombe (1998), Statistics in Medicine 17, table I, method 3. */
 static void intervals_are_the_published_ones(void **state)
@@ -87,7 +87,7 @@ static void ranges_hold_each_token_once(void **state)
     assert_int_equal(fam_eval_ranges_of((int64_t)1 << 40), FAM_EVAL_RANGES);
 }
 
-/* ---- scoring ------------------------------------------------------------------------------------------------------ */
+/* ---- scoring ----------------------------------------------------------------------------------------------------- */
 
 typedef struct heard {
     fam_eval_draw draws[512];
@@ -140,7 +140,8 @@ static fam_eval_options options_for(int task, const int64_t *length, int64_t dra
 }
 
 /* What greedy generation makes of one draw: before each answer the right text, the answer itself generated. */
-static void generate_answers(fam_engine *engine, const fam_task *task, const fam_draw *draw, int64_t *parts, int64_t *right)
+static void generate_answers(fam_engine *engine, const fam_task *task, const fam_draw *draw, int64_t *parts,
+                             int64_t *right)
 {
     fam_session *session;
     fam_episode *episode;
@@ -152,8 +153,7 @@ static void generate_answers(fam_engine *engine, const fam_task *task, const fam
     assert_int_equal(n, draw->tokens);
     *parts = *right = 0;
     for (int64_t i = 0, end; i < n; i = end) {
-        for (end = i; end < n && answers[end] == answers[i]; end++) {
-        }
+        for (end = i; end < n && answers[end] == answers[i]; end++) {}
         if (answers[i]) { /* a clone says it freely */
             fam_session *clone;
             bool same = true;
@@ -194,8 +194,8 @@ static void check_against_generation(fam_mode mode, int task_kind, int64_t keys,
     assert_ok(fam_task_create(&task, &memory, &same, fam_engine_tokenizer(engine), &error));
     int64_t right_draws = 0, all_parts_right = 0;
     for (int i = 0; i < h.draw_count; i++) {
-        const fam_draw draw = {.number = (uint64_t)i, .tokens = length,
-                               .depth_to = task_kind == FAM_EVAL_PASSKEY ? 0 : 1};
+        const fam_draw draw = {
+            .number = (uint64_t)i, .tokens = length, .depth_to = task_kind == FAM_EVAL_PASSKEY ? 0 : 1};
         int64_t parts, right;
         generate_answers(engine, task, &draw, &parts, &right);
         assert_int_equal(parts, asked);
@@ -267,7 +267,7 @@ static void text_has_the_loss_of_its_pieces(void **state)
     fam_engine_free(engine);
 }
 
-/* ---- what a system can see ---------------------------------------------------------------------------------------- */
+/* ---- what a system can see --------------------------------------------------------------------------------------- */
 
 /* Loss of the last token of a stream of `count` ids, read from `start` on. */
 static double last_loss(fam_engine *engine, const int32_t *ids, int64_t start, int64_t count)
@@ -294,7 +294,7 @@ static void what_cannot_be_seen_is_left_out_without_a_trace(void **state)
     static const struct {
         fam_mode mode;
         int64_t block, segments, window;
-    } systems[] = {{FAM_MODE_BSWA, 64, 0, 1}, {FAM_MODE_BSWA, 48, 1, 1}, {FAM_MODE_BSWA, 100, 2, 1},
+    } systems[] = {{FAM_MODE_BSWA, 64, 0, 1},  {FAM_MODE_BSWA, 48, 1, 1}, {FAM_MODE_BSWA, 100, 2, 1},
                    {FAM_MODE_BSWA, 700, 0, 1}, {FAM_MODE_SWA, 64, 0, 33}, {FAM_MODE_SWA, 64, 0, 700}};
     enum { TOKENS = 6000 };
     static int32_t ids[TOKENS];
@@ -316,7 +316,8 @@ static void what_cannot_be_seen_is_left_out_without_a_trace(void **state)
             assert_memory_equal(&whole, &part, sizeof whole);
         }
         /* the last token whose prediction sees the most: at a block's end, if there are blocks */
-        int64_t last = systems[i].mode == FAM_MODE_BSWA ? (TOKENS - 1) / systems[i].block * systems[i].block - 1 : TOKENS - 2;
+        int64_t last =
+            systems[i].mode == FAM_MODE_BSWA ? (TOKENS - 1) / systems[i].block * systems[i].block - 1 : TOKENS - 2;
         double whole = last_loss(engine, ids, 0, last + 2);
         for (int64_t before = 0; before < 2; before++) {
             int64_t at = last - reach - before;
@@ -362,7 +363,7 @@ static void exhaustive_reading_gives_the_same_answers(void **state)
     }
 }
 
-/* ---- running again ------------------------------------------------------------------------------------------------ */
+/* ---- running again ----------------------------------------------------------------------------------------------- */
 
 /* The result as JSON without its times, which are never the same. */
 static json_t *figures_of(const fam_eval_result *result)
@@ -508,9 +509,11 @@ static void other_questions_and_systems_are_refused(void **state)
     heard h;
     pair_open(&p);
     assert_ok(run_kept(&p, "out", 1, 2, &h));
-    assert_refused(run_kept(&p, "out", 2, 2, &h), FAM_STATUS_MISMATCH, "draws.jsonl: line 1: seed: found \"1\", need \"2\"");
+    assert_refused(run_kept(&p, "out", 2, 2, &h), FAM_STATUS_MISMATCH,
+                   "draws.jsonl: line 1: seed: found \"1\", need \"2\"");
     p.systems[0].engine = p.engines[1];
-    assert_refused(run_kept(&p, "out", 1, 2, &h), FAM_STATUS_MISMATCH, "line 2: system fam: found a draw of other weights");
+    assert_refused(run_kept(&p, "out", 1, 2, &h), FAM_STATUS_MISMATCH,
+                   "line 2: system fam: found a draw of other weights");
     p.systems[0].name = "other"; /* another name: another system */
     assert_ok(run_kept(&p, "out", 1, 2, &h));
     assert_int_equal(mkdir(run_file("held"), 0755), 0);
@@ -534,12 +537,51 @@ static fam_status no_line(void *context, const fam_eval_line *line, fam_error *f
     return FAM_OK;
 }
 
+/* A disk that is full loses the line that did not fit, and nothing else. */
+static void a_line_that_does_not_fit_leaves_no_half_of_it(void **state)
+{
+    (void)state;
+    const fam_eval_header header = {.task = "passkey", .digits = 5, .asked = 1, .files = "0"};
+    const fam_eval_line line = {
+        .system = "a", .identity = "b", .length = 300, .keys = 1, .outcome = {.tokens = 5, .nll = 0.1}};
+    fam_memory memory;
+    fam_eval_log *log;
+    struct rlimit limit;
+    struct stat before, after;
+    const char *path = run_file("out/draws.jsonl");
+    fam_memory_init(&memory);
+    assert_ok(fam_eval_log_open(&log, &memory, run_file("out"), &header, no_line, NULL, &error));
+    assert_ok(fam_eval_log_add(log, &line, &error));
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(stat(path, &before), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = (rlim_t)before.st_size + 20;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_refused(fam_eval_log_add(log, &line, &error), FAM_STATUS_IO, "draws.jsonl: cannot write: File too large");
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(after.st_size, before.st_size);
+    limit.rlim_cur = limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_ok(fam_eval_log_add(log, &line, &error));
+    fam_eval_log_close(log);
+    size_t size, whole;
+    char *text = run_slurp(path, &size);
+    assert_ok(fam_eval_log_parse(path, text, size, &header, no_line, NULL, &whole, &error));
+    assert_int_equal(whole, size);
+    assert_int_equal(whole, (size_t)(2 * before.st_size) - (size_t)(strchr(text, '\n') - text) - 1);
+    free(text);
+}
+
 static void lines_that_are_wrong_are_told_with_their_place(void **state)
 {
     (void)state;
-#define HEAD "{\"kind\":\"fam-eval-draws\",\"version\":1,\"task\":\"passkey\",\"seed\":\"0\",\"digits\":5,\"asked\":1,\"files\":\"0\"}\n"
-#define LINE(rest) HEAD "{\"system\":\"a\",\"identity\":\"b\",\"length\":300,\"depth_from\":0,\"depth_to\":0,\"keys\":1," rest "}\n"
-#define GOOD "\"draw\":0,\"parts\":1,\"parts_right\":1,\"tokens\":5,\"tokens_right\":5,\"nll\":1.5,\"seconds\":1,\"read\":300"
+#define HEAD                                                                                                           \
+    "{\"kind\":\"fam-eval-draws\",\"version\":1,\"task\":\"passkey\",\"seed\":\"0\",\"digits\":5,\"asked\":1,"         \
+    "\"files\":\"0\"}\n"
+#define LINE(rest)                                                                                                     \
+    HEAD "{\"system\":\"a\",\"identity\":\"b\",\"length\":300,\"depth_from\":0,\"depth_to\":0,\"keys\":1," rest "}\n"
+#define GOOD                                                                                                           \
+    "\"draw\":0,\"parts\":1,\"parts_right\":1,\"tokens\":5,\"tokens_right\":5,\"nll\":1.5,\"seconds\":1,\"read\":300"
     static const struct {
         const char *text;
         fam_status status;
@@ -570,7 +612,7 @@ static void lines_that_are_wrong_are_told_with_their_place(void **state)
     }
 }
 
-/* ---- refusals and failures ---------------------------------------------------------------------------------------- */
+/* ---- refusals and failures --------------------------------------------------------------------------------------- */
 
 static void what_cannot_be_measured_is_refused_before_it_begins(void **state)
 {
@@ -623,7 +665,8 @@ static void what_cannot_be_measured_is_refused_before_it_begins(void **state)
     REFUSED(&mute, 1, FAM_STATUS_UNSUPPORTED, "system mute: tokenizer: found none", (void)0);
     REFUSED(&whole, 1, FAM_STATUS_CONTEXT_FULL, "lengths: found 5000, need at most 4096", options.lengths = &large);
     const char *small = run_write_text("small", "only a few words");
-    BAD("lengths: found 300, need at most", options.task = FAM_EVAL_TEXT; options.files = &small; options.file_count = 1);
+    BAD("lengths: found 300, need at most", options.task = FAM_EVAL_TEXT; options.files = &small;
+        options.file_count = 1);
     fam_engine_free(full);
     fam_engine_free(odd);
     pair_close(&p);
@@ -685,6 +728,7 @@ static const struct CMUnitTest tests[] = {
     test_eval(a_line_that_was_cut_off_is_done_again),
     test_eval(more_draws_keep_those_there),
     test_eval(other_questions_and_systems_are_refused),
+    test_eval(a_line_that_does_not_fit_leaves_no_half_of_it),
     cmocka_unit_test(lines_that_are_wrong_are_told_with_their_place),
     test_eval(what_cannot_be_measured_is_refused_before_it_begins),
     test_eval(each_allocation_may_fail),

@@ -413,20 +413,15 @@ static void documents_begin_with_bos_where_the_tokenizer_says_so(void **state)
     scratch_write_text(directory, "two", "{\"text\":\"1\"}\n{\"prompt\":\"2\",\"completion\":\"3\"}");
     fam_data_options entry = data_entry(FAM_DATA_JSONL, scratch_path(directory, "two"));
     assert_ok(fam_source_create(&source, &memory, &entry, 1, tokenizer, 7, &error));
-    int32_t bos = fam_tokenizer_bos(tokenizer), eos = fam_tokenizer_eos(tokenizer);
-    const int32_t want[] = {bos,
-                            fam_tokenizer_find(tokenizer, "1", 1),
-                            eos,
-                            bos,
-                            fam_tokenizer_find(tokenizer, "2", 1),
-                            fam_tokenizer_find(tokenizer, "3", 1),
-                            eos,
-                            bos};
-    size_t count = eos < 0 ? 3 : 8;
-    data_sequence s = data_next(source, (int64_t)count);
-    if (eos >= 0)
-        assert_memory_equal(s.view.ids, want, sizeof want);
-    assert_true(s.view.weights[3] == 0);
+    assert_int_equal(fam_tokenizer_eos(tokenizer), -1); /* and has no end token */
+    int32_t bos = fam_tokenizer_bos(tokenizer);
+    const int32_t want[] = {bos, '1', bos, '2', '3', bos};
+    data_sequence s = data_next(source, 6);
+    for (int t = 0; t < 6; t++) {
+        char digit = (char)want[t];
+        assert_int_equal(s.view.ids[t], want[t] == bos ? bos : fam_tokenizer_find(tokenizer, &digit, 1));
+    }
+    assert_string_equal(data_weights(&s), "-+--=-");
     data_sequence_free(&s);
     fam_source_free(source);
     fam_tokenizer_free(tokenizer);

@@ -1,6 +1,6 @@
 /*
- * The place of a source: going on from anywhere gives the same sequences, bytes that are not trusted change nothing, and
- * memory stays bounded whatever the files' sizes.
+ * The place of a source: going on from anywhere gives the same sequences, bytes that are not trusted change nothing,
+ * and memory stays bounded whatever the files' sizes.
  */
 #include <xxhash.h>
 

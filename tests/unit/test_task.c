@@ -1,5 +1,6 @@
 /*
- * Tasks: what an episode says, that it has exactly the tokens asked for, and the ids that the tokenizer would give its text.
+ * Tasks: what an episode says, that it has exactly the tokens asked for, and the ids that the tokenizer would give its
+ * text.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -473,7 +474,7 @@ static void draws_differ_and_are_the_same_everywhere(void **state)
 {
     (void)state;
     fam_tokenizer *tokenizer = open_tokenizer(NULL);
-    /* of the ids of ten draws of 700 to 16,000 tokens; they change only when what is drawn changes, and then runs change */
+    /* of the ids of ten draws of 700 to 16,000 tokens; they change when what is drawn changes, and then runs change */
     static const uint64_t want[KINDS] = {0x2ce1b6666d33e1ae, 0xee9706920923b2e1, 0x248a3c798dbb6a21, 0xc3c6faa4027ee55c,
                                          0xa4abd992d6c14737};
     for (int kind = 0; kind < KINDS; kind++) {

@@ -1,5 +1,6 @@
 /*
- * The adapter that comes with the project was trained on these wordings: it recalls what tasks hide, far outside of its window.
+ * The adapter that comes with the project was trained on these wordings: it recalls what tasks hide, far outside of its
+ * window.
  */
 #include <stdio.h>
 #include <stdlib.h>
