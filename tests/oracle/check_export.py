@@ -183,8 +183,8 @@ def exports_open_in_gguf(folder):
         assert seen >= set(want) - {"lm_head.weight"}, set(want) - seen
         assert reader.fields["general.architecture"].contents() == "llama"
         if name == "llama3_rope":
-            theirs = GGUFReader(TINY / "gguf-llama3_rope.gguf")
-            new, old = (next(t.data for t in each.tensors if t.name == "rope_freqs.weight") for each in (reader, theirs))
+            factors = lambda file: next(t.data for t in file.tensors if t.name == "rope_freqs.weight")
+            new, old = factors(reader), factors(GGUFReader(TINY / "gguf-llama3_rope.gguf"))
             assert np.allclose(new, old, rtol=1e-6), (new, old)
 
 
@@ -243,11 +243,10 @@ def exports_open_in_llama_cpp(folder):
 
 
 @torch.no_grad()
-def greedy(model, ids, count):
-    x = torch.tensor([ids])
-    for _ in range(count):
-        x = torch.cat((x, model(x).logits[0, -1:].argmax(-1, keepdim=True)), 1)
-    return x[0, len(ids):].tolist()
+def greedy_error(model, read, chosen):
+    """How far below the largest logit the chosen ids are at most: llama.cpp rounds more than transformers does."""
+    logits = model(torch.tensor([read + chosen])).logits[0, len(read) - 1 : -1]
+    return (logits.max(-1).values - logits.gather(-1, torch.tensor(chosen)[:, None])[:, 0]).max().item()
 
 
 def each_pre_tokenizer_opens_in_llama_cpp(folder):
@@ -271,7 +270,8 @@ def each_pre_tokenizer_opens_in_llama_cpp(folder):
             read, chosen = llama_cpp(out, line, 16)
             for place in (folder / name, out):
                 assert read == [int(w) for w in fam("tokenize", place, "--special", "--prompt", line).split()], line
-            assert chosen == greedy(model, read, 16), f"{name}: {line!r}"
+            error = greedy_error(model, read, chosen)
+            assert error < 0.01, f"{name}: {line!r}: off by {error}"
 
 
 def check(test):
