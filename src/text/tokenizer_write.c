@@ -359,6 +359,8 @@ fam_status fam_tokenizer_write_gguf(const fam_tokenizer *t, fam_memory *memory, 
     fam_status status = FAM_OK;
     FAM_TRY(check_for_gguf(t, rows, error));
     const char *pre = pre_name(t);
+    /* where no end is named llama.cpp would take id 11 for it: name the token that ends a text here */
+    int32_t eos = t->eos < 0 && t->end_id_count > 0 ? t->end_ids[0] : t->eos;
     fam_gguf_put_string(writer, "tokenizer.ggml.model", "gpt2", strlen("gpt2"));
     fam_gguf_put_string(writer, "tokenizer.ggml.pre", pre, strlen(pre));
     FAM_TRY(put_tokens(t, writer, rows, error));
@@ -367,7 +369,7 @@ fam_status fam_tokenizer_write_gguf(const fam_tokenizer *t, fam_memory *memory, 
         const char *key;
         int32_t id;
     } ids[] = {{"tokenizer.ggml.bos_token_id", t->bos},
-               {"tokenizer.ggml.eos_token_id", t->eos},
+               {"tokenizer.ggml.eos_token_id", eos},
                {"tokenizer.ggml.eot_token_id", t->eot}};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         if (ids[i].id >= 0)

@@ -3,8 +3,8 @@
     python tests/oracle/check_export.py            with build/fam; one line a check, and the counts at the end
 
 Unlike the generators here it needs a built fam and compares with it now. `make test` runs it where the packages of
-requirements.txt are at hand. llama.cpp is asked where FAM_LLAMA=FOLDER has a llama-completion of it; SmolLM2 where
-it was downloaded.
+requirements.txt are at hand. llama.cpp is asked where FAM_LLAMA=PROGRAM names a built llama_greedy.c; SmolLM2 where it
+was downloaded.
 """
 
 import json
@@ -30,7 +30,11 @@ TINY = common.FIXTURES / "tiny_llama"
 LLAMA = os.environ.get("FAM_LLAMA")
 MEMORY = next((p for p in (common.ROOT / "models" / "smollm2-memory",) if p.exists()), None)
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-LINES = ["Call me  12 Ishmael <|im_end|>\n\n", "a  1\t\u00e4\u4e2d\U0001f600 don't 3.14159", "  def f(x):\n        return x\n"]
+LINES = [
+    "Call me  12 Ishmael <|im_end|>\n\n",
+    "a  1\t\u00e4\u4e2d\U0001f600 don't 3.14159",
+    "  def f(x):\n        return x\n",
+]
 
 passed = failed = skipped = 0
 
@@ -171,16 +175,17 @@ def exports_open_in_gguf(folder):
                    "output": "lm_head.weight"}[parts[0]])
             values = dequantize(tensor.data, tensor.tensor_type).reshape(want[hf].shape)
             if parts[-2] in ("attn_q", "attn_k"):
-                values = unpermuted(values, config["num_attention_heads" if parts[-2] == "attn_q" else "num_key_value_heads"])
+                heads = "num_attention_heads" if parts[-2] == "attn_q" else "num_key_value_heads"
+                values = unpermuted(values, config[heads])
             limit = {"f32": 0, "f16": 2 ** -11, "bf16": 2 ** -8}[kind]
             assert np.all(np.abs(values - want[hf]) <= limit * np.abs(want[hf]) + 1e-7 * (kind == "f16")), tensor.name
             seen.add(hf)
         assert seen >= set(want) - {"lm_head.weight"}, set(want) - seen
         assert reader.fields["general.architecture"].contents() == "llama"
         if name == "llama3_rope":
-            factors = next(t for t in reader.tensors if t.name == "rope_freqs.weight").data
-            old = next(t for t in GGUFReader(TINY / "gguf-llama3_rope.gguf").tensors if t.name == "rope_freqs.weight").data
-            assert np.allclose(factors, old, rtol=1e-6), (factors, old)
+            factors = lambda file: next(t.data for t in file.tensors if t.name == "rope_freqs.weight")
+            new, old = factors(reader), factors(GGUFReader(TINY / "gguf-llama3_rope.gguf"))
+            assert np.allclose(new, old, rtol=1e-6), (new, old)
 
 
 # ---- SmolLM2 ----
@@ -202,7 +207,8 @@ def smollm2_goes_to_transformers(folder):
             ids = [int(word) for word in fam("tokenize", source, "--special", "--prompt", line).split()]
             assert tokenizer(line).input_ids == ids, (line, tokenizer(line).input_ids, ids)
         assert tokenizer.decode(tokenizer(line).input_ids, clean_up_tokenization_spaces=False) == line
-    chat = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)
+    hello = [{"role": "user", "content": "Hi"}]
+    chat = tokenizer.apply_chat_template(hello, tokenize=False, add_generation_prompt=True)
     assert chat.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"), chat
     model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
     ids = tokenizer("The sea was calm, and the ship lay still under the stars; nobody spoke for a long time.").input_ids
@@ -210,30 +216,62 @@ def smollm2_goes_to_transformers(folder):
 
 
 def llama_cpp(model, prompt, count):
-    program = shutil.which("llama-completion", path=LLAMA)
-    result = subprocess.run(
-        [program, "-m", model, "-p", prompt, "-n", str(count), "--temp", "0", "-no-cnv", "--no-warmup", "-t", "2",
-         "--no-display-prompt"],
-        capture_output=True, stdin=subprocess.DEVNULL,
-    )
+    result = subprocess.run([LLAMA, model, prompt, str(count)], capture_output=True, text=True)
     if result.returncode:
-        raise AssertionError(f"llama.cpp: {result.returncode}: {result.stderr.decode()[-1500:]}")
-    return result.stdout.decode()
+        raise AssertionError(f"llama.cpp: {result.returncode}: {result.stderr[-1500:]}")
+    assert not result.stderr, result.stderr  # its loader warns of tokenizers that it doubts
+    return [[int(word) for word in line.split()] for line in result.stdout.splitlines()]
 
 
 def exports_open_in_llama_cpp(folder):
-    if not LLAMA or not shutil.which("llama-completion", path=LLAMA):
-        raise Skip("no llama.cpp: FAM_LLAMA=FOLDER")
+    if not LLAMA:
+        raise Skip("no llama.cpp: FAM_LLAMA=PROGRAM, built from tests/oracle/llama_greedy.c")
     options = ["--adapter", MEMORY] if MEMORY else []
-    prompt = "The capital of France is Paris. The capital of Italy is"
-    outs = [folder / "a.gguf", folder / "b.gguf"]  # from a GGUF file; from a Hugging Face directory made of it
-    fam("export", smollm2(), *options, "--out", outs[0], "--type", "f16")
-    fam("export", smollm2(), *options, "--out", folder / "hf", "--type", "f16")
-    fam("export", folder / "hf", "--out", outs[1])
-    for out in outs:
-        ours = fam("generate", out, "--mode", "full", "--prompt", prompt, "--max-tokens", "24", "--dtype", "f32")
-        theirs = llama_cpp(out, prompt, 24)
-        assert theirs.strip().startswith(ours.strip()) and ours.strip(), f"found {theirs!r}, need {ours!r}"
+    fam("export", smollm2(), *options, "--out", folder / "hf", "--type", "f32")
+    rows = [(smollm2(), "a.gguf", "f32", options), (smollm2(), "b.gguf", "bf16", options),
+            (folder / "hf", "c.gguf", "f32", [])]  # from a GGUF file; from a directory made of one
+    for source, name, kind, more in rows:
+        out = folder / name
+        fam("export", source, *more, "--out", out, "--type", kind)
+        for prompt in ("The capital of Italy is", "Once upon a time, in 1984,  there was"):
+            read, greedy = llama_cpp(out, prompt, 16)
+            assert read == [int(word) for word in fam("tokenize", out, "--prompt", prompt).split()], (prompt, read)
+            ours = fam("generate", out, "--mode", "full", "--prompt", prompt, "--max-tokens", 16, "--dtype", "f32")
+            theirs = fam("tokenize", out, "--decode", "--ids", " ".join(map(str, greedy)))
+            assert ours and theirs.startswith(ours), f"{name}: found {theirs!r}, need {ours!r}"
+        out.unlink()
+
+
+@torch.no_grad()
+def greedy_error(model, read, chosen):
+    """How far below the largest logit the chosen ids are at most: llama.cpp rounds more than transformers does."""
+    logits = model(torch.tensor([read + chosen])).logits[0, len(read) - 1 : -1]
+    return (logits.max(-1).values - logits.gather(-1, torch.tensor(chosen)[:, None])[:, 0]).max().item()
+
+
+def each_pre_tokenizer_opens_in_llama_cpp(folder):
+    """With a vocabulary that is shorter than the model's, and llama3's scaling of RoPE."""
+    if not LLAMA:
+        raise Skip("no llama.cpp: FAM_LLAMA=PROGRAM, built from tests/oracle/llama_greedy.c")
+    for name in ("split_llama3", "gpt2", "digits"):
+        torch.manual_seed(3)
+        config = transformers.LlamaConfig(
+            vocab_size=2010, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, head_dim=16, max_position_embeddings=4096, initializer_range=0.3,
+            rope_parameters=dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0,
+                                 high_freq_factor=4.0, original_max_position_embeddings=64),
+        )
+        model = LlamaForCausalLM(config).eval()
+        model.save_pretrained(folder / name)
+        shutil.copy(common.FIXTURES / "tokenizer" / "reduced" / name / "tokenizer.json", folder / name)
+        out = folder / f"{name}.gguf"
+        fam("export", folder / name, "--out", out)
+        for line in LINES:
+            read, chosen = llama_cpp(out, line, 16)
+            for place in (folder / name, out):
+                assert read == [int(w) for w in fam("tokenize", place, "--special", "--prompt", line).split()], line
+            error = greedy_error(model, read, chosen)
+            assert error < 0.01, f"{name}: {line!r}: off by {error}"
 
 
 def check(test):
@@ -261,7 +299,7 @@ def main():
     transformers.logging.set_verbosity_error()
     for test in (what_peft_saves_is_read_and_merged, what_fam_writes_loads_in_peft, exports_open_in_transformers,
                  fam_settings_do_not_disturb_transformers, exports_open_in_gguf, smollm2_goes_to_transformers,
-                 exports_open_in_llama_cpp):
+                 exports_open_in_llama_cpp, each_pre_tokenizer_opens_in_llama_cpp):
         check(test)
     sys.stderr.flush()
     print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
