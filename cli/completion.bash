@@ -3,11 +3,12 @@ _fam()
 {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} words=
     if [ "$COMP_CWORD" -eq 1 ]; then
-        words='generate chat score tokenize inspect bench export --help --version'
+        words='generate chat score tokenize inspect bench export train --help --version'
         COMPREPLY=($(compgen -W "$words" -- "$current"))
         return
     fi
     case $previous in
+    --resume) words='auto must never'; COMPREPLY=($(compgen -W "$words" -- "$current")); return ;;
     --format) words='hf gguf'; COMPREPLY=($(compgen -W "$words" -- "$current")); return ;;
     --type) words='f32 f16 bf16'; COMPREPLY=($(compgen -W "$words" -- "$current")); return ;;
     --mode) words='full swa bswa fam'; COMPREPLY=($(compgen -W "$words" -- "$current")); return ;;
@@ -24,6 +25,7 @@ _fam()
     inspect) words='--adapter --mode --block-size --memory-segments --fam-length --state-norm --fam-positions --window --context --ignore-config-key --device --threads --dtype --isa --json --help ' ;;
     bench) words='--prompt-tokens --depths --decode-tokens --repetitions --adapter --mode --block-size --memory-segments --fam-length --state-norm --fam-positions --window --context --ignore-config-key --device --threads --dtype --isa --json --help ' ;;
     export) words='--out --format --type --adapter --mode --block-size --memory-segments --fam-length --state-norm --fam-positions --window --ignore-config-key --help ' ;;
+    train) words='--out --set --resume --override --dry-run --device --threads --dtype --isa --help ' ;;
     esac
     case $current in
     -*) COMPREPLY=($(compgen -W "$words" -- "$current")) ;;

@@ -271,7 +271,9 @@ void fam_engine_parts_get(fam_engine *engine, fam_engine_parts *out)
                               .checkpoint = engine->checkpoint,
                               .adapters = engine->adapters,
                               .adapter_count = engine->adapter_count,
-                              .prompt = engine->model->window.mode == FAM_MODE_FAM ? find_prompt(engine) : NULL,
+                              .prompt = engine->model->window.mode == FAM_MODE_FAM
+                                            ? fam_adapters_prompt(engine->checkpoint, engine->adapters, engine->adapter_count)
+                                            : NULL,
                               .model = engine->model};
 }
 
