@@ -64,7 +64,7 @@ void drawing_picture(drawing *d, const char *name, int width, int height, const 
     picture *p = &d->pictures[d->count];
     snprintf(p->name, sizeof p->name, "%s", name);
     for (int n = 2; name_taken(d, p->name); n++)
-        snprintf(p->name, sizeof p->name, "%.36s-%d", name, n);
+        snprintf(p->name, sizeof p->name, "%.36s_%d", name, n);
     d->count++;
     p->title = strdup(title);
     d->no_memory |= !p->title;

@@ -17,7 +17,7 @@
 enum { DRAWING_PICTURES = 64, DRAWING_NAME_BYTES = 48, DRAWING_COLOURS = 8 };
 
 typedef struct picture {
-    char name[DRAWING_NAME_BYTES]; /* a word: of the file, and before the ids inside */
+    char name[DRAWING_NAME_BYTES]; /* letters, digits and _: of the file, and before the ids inside */
     char *title, *note;            /* plain text; the note may be NULL */
     char *svg;                     /* the whole document, with its prolog */
     size_t svg_size;

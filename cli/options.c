@@ -17,18 +17,19 @@ enum {
     BENCH = 1 << VERB_BENCH,
     EXPORT = 1 << VERB_EXPORT,
     TRAIN = 1 << VERB_TRAIN,
+    PLOT = 1 << VERB_PLOT,
     WRITES = GENERATE | CHAT,
     READS = GENERATE | SCORE | TOKENIZE,
     RUNS = GENERATE | CHAT | SCORE | INSPECT | BENCH,
     SETS = RUNS | EXPORT,
     COMPUTES = RUNS | TRAIN,
-    ALL = SETS | TOKENIZE | TRAIN
+    ALL = SETS | TOKENIZE | TRAIN | PLOT
 };
 
 static const double TOKENS_MAX = 1099511627776.0; /* 2^40: positions end there */
 
 static const verb_info verbs[VERB_COUNT] = {
-    [VERB_GENERATE] = {"generate", "MODEL", "reads a prompt of any length, then generates",
+    [VERB_GENERATE] = {"generate", "MODEL", false, "reads a prompt of any length, then generates",
                        "Reads the files in the order given, then the prompt, as one text with nothing added between, "
                        "and prints what the model writes after it. Nothing but the generated text goes to standard "
                        "output.\n\n"
@@ -42,31 +43,31 @@ static const verb_info verbs[VERB_COUNT] = {
                        "fam generate model.gguf --adapter models/smollm2-memory --session s.fam --file book.txt --max-tokens 0\n"
                        "fam generate model.gguf --adapter models/smollm2-memory --session s.fam --no-save \\\n"
                        "    --prompt 'Who was Ahab?'"},
-    [VERB_CHAT] = {"chat", "MODEL", "a conversation, with the model's chat template",
+    [VERB_CHAT] = {"chat", "MODEL", false, "a conversation, with the model's chat template",
                    "Reads messages, one a line, from the terminal or a pipe, and prints each reply and a newline. Ctrl-C "
                    "stops a reply; at the prompt it leaves, as the end of the input does. With --session the "
                    "conversation goes on next time; a session that `fam generate` read a book into can be talked "
                    "with too.",
                    "fam chat model.gguf --system 'You are brief.' --session talk.fam"},
-    [VERB_SCORE] = {"score", "MODEL", "reads text; tokens, mean negative log likelihood, perplexity",
+    [VERB_SCORE] = {"score", "MODEL", false, "reads text; tokens, mean negative log likelihood, perplexity",
                     "Reads the input as `generate` does and reports how well the model predicted it: the mean of minus "
                     "the natural logarithm of each token's probability, over all tokens but the first, and the "
                     "perplexity, which is its exponential.",
                     "fam score model.gguf --adapter models/smollm2-memory --file book.txt --by-depth"},
-    [VERB_TOKENIZE] = {"tokenize", "MODEL", "text to ids and back; needs only the tokenizer",
+    [VERB_TOKENIZE] = {"tokenize", "MODEL", false, "text to ids and back; needs only the tokenizer",
                        "Prints the ids of the input divided by blanks, without a token for the beginning of text; with "
                        "--decode the text of ids, special tokens included. MODEL may also be a tokenizer.json.",
                        "fam tokenize model.gguf --prompt 'Call me Ishmael.'"},
-    [VERB_INSPECT] = {"inspect", "PATH", "what a model, adapter or session file contains; what memory a run would take",
+    [VERB_INSPECT] = {"inspect", "PATH", false, "what a model, adapter or session file contains; what memory a run would take",
                       "PATH is a model, an adapter directory or a session file. For a model the options of a run may be "
                       "given, and the memory that this run would take is told.",
                       "fam inspect model.gguf --adapter models/smollm2-memory"},
-    [VERB_BENCH] = {"bench", "MODEL", "prefill and decode speed at several depths",
+    [VERB_BENCH] = {"bench", "MODEL", false, "prefill and decode speed at several depths",
                     "Measures tokens per second: of reading prompts of several lengths, and of generating one token "
                     "after another with so many tokens read before. The tokens are drawn at random. Each figure is the "
                     "median of the repetitions, with the slowest and the fastest.",
                     "fam bench model.gguf --mode bswa --prompt-tokens 512,4096 --depths 0,4096,65536"},
-    [VERB_TRAIN] = {"train", "RECIPE", "trains a model or an adapter: gives a model its memory",
+    [VERB_TRAIN] = {"train", "RECIPE", false, "trains a model or an adapter: gives a model its memory",
                     "RECIPE is a YAML file; docs/RECIPES.md has every key, and recipes/ has ready ones. The run lies in a "
                     "folder: the recipe as used, a line of metrics for each step, checkpoints, and at the end the result: "
                     "an adapter directory (which PEFT loads too) or a model directory. Its path is printed.\n\n"
@@ -74,7 +75,7 @@ static const verb_info verbs[VERB_COUNT] = {
                     "it had never stopped. Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint and exit with 75; a second one "
                     "exits at once, and the checkpoints there are stay good.",
                     "fam train recipes/tutorial.yaml --out runs/tutorial --set train.seed=1"},
-    [VERB_EXPORT] = {"export", "MODEL", "merged model as a Hugging Face directory or GGUF",
+    [VERB_EXPORT] = {"export", "MODEL", false, "merged model as a Hugging Face directory or GGUF",
                      "Merges the adapters into the weights and writes a model that needs none: a directory that "
                      "transformers opens or a GGUF file that llama.cpp opens. The settings and the prompt of the memory "
                      "lie in it, where fam finds them; other programs read it as a plain Transformer. The settings "
@@ -83,6 +84,14 @@ static const verb_info verbs[VERB_COUNT] = {
                      "replaced. Without --adapter the model is only written in the other format or type.",
                      "fam export model.gguf --adapter models/smollm2-memory --out merged\n"
                      "fam export model.gguf --adapter models/smollm2-memory --out merged.gguf --type f16"},
+    [VERB_PLOT] = {"plot", "PATH", true, "draws a training run or an evaluation",
+                   "PATH is the folder of a run (with metrics.jsonl) or of an evaluation (with results.json), or such a file. What "
+                   "is drawn is one HTML file that needs nothing beside it: the curves, what the run is, its newest "
+                   "validation, its recipe; or the tables and curves of the evaluation. Its path is printed. Several runs, or "
+                   "several evaluations of the same task, are drawn over one another.\n\n"
+                   "A run that is still going on can be drawn too. The pictures are made by gnuplot, which must be installed.",
+                   "fam plot runs/tutorial\n"
+                   "fam plot runs/one runs/two --out both.html --svg figures"},
 };
 
 #define SAMPLING "Generating"
@@ -154,6 +163,12 @@ static const option_info table[OPTION_COUNT] = {
                          "resume although this key of the recipe has another value now"},
     [OPTION_DRY_RUN] = {"dry-run", KIND_FLAG, NULL, NULL, 0, 0, false, false, TRAIN, "Run",
                         "open and check everything, tell what the run would take, and stop"},
+    [OPTION_NO_REPORT] = {"no-report", KIND_FLAG, NULL, NULL, 0, 0, false, false, TRAIN, "Run",
+                          "do not draw report.html in the run's folder (else now and then, and at the end)"},
+    [OPTION_PLOT_OUT] = {"out", KIND_PATH, "FILE", NULL, 0, 0, false, false, PLOT, "Results",
+                         "the report (else report.html in PATH; must be given with several PATHs)"},
+    [OPTION_SVG] = {"svg", KIND_PATH, "DIR", NULL, 0, 0, false, false, PLOT, "Results",
+                    "also write each picture there as an SVG file, for a paper"},
     [OPTION_FORMAT] = {"format", KIND_CHOICE, "hf|gguf", NULL, 0, 0, false, false, EXPORT, "Export",
                        "a directory or a GGUF file (else GGUF if PATH ends in .gguf)"},
     [OPTION_TYPE] = {"type", KIND_CHOICE, "f32|f16|bf16", NULL, 0, 0, false, false, EXPORT, "Export",
