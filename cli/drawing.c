@@ -75,8 +75,8 @@ void drawing_picture(drawing *d, const char *name, int width, int height, const 
             "set tics nomirror out scale 0.6,0.3 textcolor rgb '#333333'\n"
             "set grid xtics ytics back linetype 1 linecolor rgb '#e4e4e4' linewidth 1\n"
             "set key tmargin left horizontal Left reverse noenhanced samplen 1.6 textcolor rgb '#222222'\n"
-            "set xlabel noenhanced textcolor rgb '#222222'\nset ylabel noenhanced textcolor rgb '#222222'\n"
-            "set style fill noborder\n",
+            "set xlabel noenhanced offset 0,0.3 textcolor rgb '#222222'\nset ylabel noenhanced textcolor rgb '#222222'\n"
+            "set style fill solid noborder\n",
             width, height, font, p->name);
 }
 

@@ -69,7 +69,7 @@ static void percent_axis(drawing *d, const char *label)
 /* Each system a little aside, so that equal points stand beside one another. */
 static double aside(size_t system, size_t systems, double span)
 {
-    return exp2(((double)system - ((double)systems - 1) / 2) * fmin(0.012 * span, 0.1));
+    return exp2(((double)system - ((double)systems - 1) / 2) * fmin(0.008 * span, 0.05));
 }
 
 /* "$points3": x, share, low, high in per cent, of one system; how many. */
@@ -189,8 +189,8 @@ static void draw_answer_loss(drawing *d, const eval_results *results, const swee
     for (size_t k = 0; k < results->system_count; k++) {
         if (!there[k])
             continue;
-        fprintf(d->script, "%s$points%zu using 1:2 with linespoints linecolor rgb '#%s' linewidth 2 pointtype %d pointsize 0.8 title ",
-                comma, k, drawing_colour(k), drawing_mark(k));
+        fprintf(d->script, "%s$points%zu using 1:2 with linespoints linecolor rgb '#%s' dashtype %d linewidth 2 pointtype %d "
+                           "pointsize 0.8 title ", comma, k, drawing_colour(k), drawing_dash(k), drawing_mark(k));
         escape_gnuplot(d->script, results->systems[k].name, NAME_CHARACTERS);
         comma = ", ";
     }
@@ -231,24 +231,27 @@ static fam_status draw_curves(drawing *d, const eval_results *results, fam_error
     int64_t *keys = eval_numbers(results, eval_cell_keys, &key_count);
     char count[DRAWING_COUNT_BYTES], title[96];
     fam_status status = lengths && keys ? FAM_OK : no_memory(error);
-    for (size_t i = 0; status == FAM_OK && length_count > 1 && i < key_count && i < CURVES_EACH; i++) {
+    bool by_keys = key_count > 1, by_length = length_count > (by_keys ? 2 : 1); /* a line through two lengths says little */
+    for (size_t i = 0; status == FAM_OK && by_length && i < key_count && i < CURVES_EACH; i++) {
         sweep s = {lengths, length_count, keys[i], false};
         snprintf(title, sizeof title, "Right answers by length");
         if (key_count > 1)
             snprintf(title, sizeof title, "Right answers by length, %s key%s", drawing_count(count, keys[i]), keys[i] == 1 ? "" : "s");
         draw_shares(d, results, &s, "exact_by_length", title);
     }
-    for (size_t i = 0; status == FAM_OK && key_count > 1 && i < length_count && i < CURVES_EACH; i++) {
+    for (size_t i = 0; status == FAM_OK && by_keys && i < length_count && i < CURVES_EACH; i++) {
         sweep s = {keys, key_count, lengths[i], true};
         snprintf(title, sizeof title, "Right answers by number of keys, %s tokens", drawing_count(count, lengths[i]));
         draw_shares(d, results, &s, "exact_by_keys", title);
     }
     if (status == FAM_OK && length_count == 1 && key_count == 1)
         draw_systems(d, results, lengths[0], keys[0]);
-    if (status == FAM_OK && length_count > 1)
+    if (status == FAM_OK && length_count > 1 && !by_keys)
         draw_answer_loss(d, results, &(sweep){lengths, length_count, keys[0], false}, "Loss on the answers by length");
-    else if (status == FAM_OK && key_count > 1)
-        draw_answer_loss(d, results, &(sweep){keys, key_count, lengths[0], true}, "Loss on the answers by number of keys");
+    for (size_t i = 0; status == FAM_OK && by_keys && i < length_count && i < CURVES_EACH; i++) {
+        snprintf(title, sizeof title, "Loss on the answers by number of keys, %s tokens", drawing_count(count, lengths[i]));
+        draw_answer_loss(d, results, &(sweep){keys, key_count, lengths[i], true}, title);
+    }
     free(lengths);
     free(keys);
     return status;
@@ -397,8 +400,8 @@ static void draw_text(drawing *d, const eval_results *results, int64_t length)
         if (!there[i])
             continue;
         fprintf(d->script, "%s$range%zu using 1:3:4 with filledcurves fillcolor rgb '#C0%s' notitle", comma, i, drawing_colour(i));
-        fprintf(d->script, ", $range%zu using 1:2 with linespoints linecolor rgb '#%s' linewidth 2 pointtype %d pointsize 0.8 title ",
-                i, drawing_colour(i), drawing_mark(i));
+        fprintf(d->script, ", $range%zu using 1:2 with linespoints linecolor rgb '#%s' dashtype %d linewidth 2 pointtype %d "
+                           "pointsize 0.8 title ", i, drawing_colour(i), drawing_dash(i), drawing_mark(i));
         escape_gnuplot(d->script, results->systems[i].name, NAME_CHARACTERS);
         comma = ", ";
     }

@@ -130,8 +130,9 @@ static void write_title(drawing *d, const char *name, const char *what)
     escape_gnuplot(d->script, title, NAME_CHARACTERS);
 }
 
-/* Where the curriculum went up, with the length from there on where a label has room. */
-static void mark_promotions(drawing *d, const run_curves *c)
+/* Where the curriculum went up, with the length from there on where a label has room; `height` of the labels: 0 is the
+ * bottom, 1 the top, wherever the curve is not. */
+static void mark_promotions(drawing *d, const run_curves *c, double height)
 {
     int64_t labelled = -c->last_step;
     for (int64_t i = 0; i < c->promotion_count; i++) {
@@ -142,8 +143,8 @@ static void mark_promotions(drawing *d, const run_curves *c)
             continue;
         labelled = step;
         bool right = step * 10 > c->last_step * 9;
-        fprintf(d->script, "set label '%lld blocks' at first %lld, graph 0.96 %s offset %s0.4,0 front font ',12' noenhanced "
-                           "textcolor rgb '#555555'\n", (long long)(2 * c->promoted_from[i]), (long long)step,
+        fprintf(d->script, "set label '%lld blocks' at first %lld, graph %.3g %s offset %s0.4,0 front font ',12' noenhanced "
+                           "textcolor rgb '#555555'\n", (long long)(2 * c->promoted_from[i]), (long long)step, height,
                 right ? "right" : "left", right ? "-" : "");
     }
 }
@@ -165,21 +166,23 @@ static void draw_pair(drawing *d, curve_id id, size_t colour, const char *title)
 {
     fprintf(d->script,
             "plot $raw%d_0 using 1:2 with lines linecolor rgb '#A8%s' linewidth 1 notitle, "
-            "$smooth%d_0 using 1:2 with lines linecolor rgb '#%s' %s title '%s'",
+            "$smooth%d_0 using 1:2 with lines linecolor rgb '#%s' %s %s",
             (int)id, drawing_colour(colour), (int)id, drawing_colour(colour), thick_lines, title);
 }
 
 /* ---- one run ------------------------------------------------------------------------------------------------------ */
 
-static void draw_validations(drawing *d, const run_curves *c, validation_value which, const int64_t counts[], size_t colour,
-                             const char *what)
+/* Whole answers have open marks and dashes, around those of their tokens. */
+static void draw_validations(drawing *d, const run_curves *c, validation_value which, const int64_t counts[], const char *what)
 {
     for (int64_t i = 0; i < c->validation_count; i++) {
         if (counts[i] == 0)
             continue;
-        size_t look = colour + (size_t)i;
-        fprintf(d->script, ", $valid0_%lld_%d using 1:2 with linespoints linecolor rgb '#%s' linewidth 1.4 pointtype %d pointsize 0.75",
-                (long long)i, (int)which, drawing_colour(look), drawing_mark(look));
+        size_t look = 1 + (size_t)i;
+        bool open = which == VALIDATION_EXACT;
+        fprintf(d->script, ", $valid0_%lld_%d using 1:2 with linespoints linecolor rgb '#%s' linewidth 1.4 dashtype %d pointtype %d "
+                           "pointsize %s", (long long)i, (int)which, drawing_colour(look), open ? 2 : 1,
+                open ? 6 : drawing_mark(look), open ? "1.3" : "0.7");
         write_title(d, c->validations[i]->name, what);
     }
 }
@@ -203,9 +206,9 @@ static fam_status draw_loss(drawing *d, const run_curves *c, fam_error *error)
     }
     step_axis(d, c->last_step);
     value_axis(d, "loss (nats per token)", smooth_low, smooth_high);
-    mark_promotions(d, c);
-    draw_pair(d, CURVE_LOSS, 0, "training");
-    draw_validations(d, c, VALIDATION_LOSS, counts, 1, "held out");
+    mark_promotions(d, c, 0.96);
+    draw_pair(d, CURVE_LOSS, 0, "title 'training'");
+    draw_validations(d, c, VALIDATION_LOSS, counts, "held out");
     fputc('\n', d->script);
     return status;
 }
@@ -226,10 +229,10 @@ static fam_status draw_accuracy(drawing *d, const run_curves *c, fam_error *erro
     }
     step_axis(d, c->last_step);
     percent_axis(d, "right answer tokens");
-    mark_promotions(d, c);
-    draw_pair(d, CURVE_ACCURACY, 0, "training");
-    draw_validations(d, c, VALIDATION_ACCURACY, tokens, 1, "held out");
-    draw_validations(d, c, VALIDATION_EXACT, whole, 1 + (size_t)c->validation_count, "whole answers");
+    mark_promotions(d, c, 0.05);
+    draw_pair(d, CURVE_ACCURACY, 0, "title 'training'");
+    draw_validations(d, c, VALIDATION_ACCURACY, tokens, "held out");
+    draw_validations(d, c, VALIDATION_EXACT, whole, "whole answers");
     fputc('\n', d->script);
     return status;
 }
@@ -260,14 +263,14 @@ static void draw_blocks(drawing *d, const run_curves *c)
         write_raw(d, c, CURVE_LEVEL, 0, 1);
     step_axis(d, c->last_step);
     blocks_axis(d, fmax(blocks ? high : 1, level ? level_high : 1));
-    mark_promotions(d, c);
+    mark_promotions(d, c, 0.05);
     fputs("plot ", d->script);
-    if (level)
-        fprintf(d->script, "$raw%d_0 using 1:2 with steps linecolor rgb '#%s' linewidth 2.2 title 'longest allowed'", CURVE_LEVEL,
-                drawing_colour(1));
     if (blocks)
-        fprintf(d->script, "%s$raw%d_0 using 1:2 with points linecolor rgb '#60%s' pointtype 7 pointsize 0.3 title 'of the step'",
-                level ? ", " : "", CURVE_STEP_BLOCKS, drawing_colour(0));
+        fprintf(d->script, "$raw%d_0 using 1:2 with points linecolor rgb '#80%s' pointtype 7 pointsize 0.3 title 'of the step'",
+                CURVE_STEP_BLOCKS, drawing_colour(0));
+    if (level)
+        fprintf(d->script, "%s$raw%d_0 using 1:2 with steps linecolor rgb '#%s' %s title 'longest allowed'", blocks ? ", " : "",
+                CURVE_LEVEL, drawing_colour(1), thick_lines);
     fputc('\n', d->script);
 }
 
@@ -289,7 +292,7 @@ static fam_status draw_norm(drawing *d, const run_curves *c, const recipe_facts 
     if (low > 0)
         drawing_log_axis(d, DRAWING_Y, fmax(low, smooth_low / 1000) / 1.3, fmin(high, smooth_high * 1000) * 1.8);
     fputs("set y2range [-30.5:1]\n", d->script);
-    draw_pair(d, CURVE_GRADIENT_NORM, 0, "norm");
+    draw_pair(d, CURVE_GRADIENT_NORM, 0, "title 'norm'");
     if (told && number_real(&clip, told) && clip > 0)
         fprintf(d->script, ", %.9g with lines linecolor rgb '#444444' dashtype 2 title 'clipped above %.6g'", clip, clip);
     if (c->clipped_steps > 0)
@@ -317,8 +320,8 @@ static void draw_rate(drawing *d, const run_curves *c)
     high = fmax(high, prompt ? prompt_high : 0);
     fprintf(d->script, "set ylabel 'learning rate'\nset yrange [0:%.9g]\nset format y '%s'\n", high > 0 ? high * 1.08 : 1,
             high > 0 && high < 1e-2 ? "%.1t·10^{%T}" : "%g");
-    fprintf(d->script, "set ytics add ('0' 0)\nplot $raw%d_0 using 1:2 with lines linecolor rgb '#%s' %s title '%s'", CURVE_RATE, drawing_colour(0),
-            thick_lines, prompt && differs ? "weights" : "all");
+    fprintf(d->script, "set ytics add ('0' 0)\nplot $raw%d_0 using 1:2 with lines linecolor rgb '#%s' %s %s", CURVE_RATE,
+            drawing_colour(0), thick_lines, prompt && differs ? "title 'weights'" : "notitle");
     if (prompt && differs)
         fprintf(d->script, ", $raw%d_0 using 1:2 with lines linecolor rgb '#%s' dashtype 2 %s title 'prompt of the memory'",
                 CURVE_PROMPT_RATE, drawing_colour(1), thick_lines);
@@ -337,7 +340,7 @@ static fam_status draw_speed(drawing *d, const run_curves *c, fam_error *error)
     step_axis(d, c->last_step);
     fprintf(d->script, "set ylabel 'tokens per second'\nset yrange [0:%.9g]\nset format y '%s'\n",
             fmin(high, 2 * smooth_high) * 1.08, smooth_high >= 10000 ? "%.0s%c" : "%.0f");
-    draw_pair(d, CURVE_SPEED, 2, "tokens per second");
+    draw_pair(d, CURVE_SPEED, 2, "notitle");
     fputc('\n', d->script);
     return status;
 }
@@ -396,22 +399,28 @@ static fam_status compare(drawing *d, const comparison *what, const plotted_run 
     drawing_picture(d, what->name, WIDTH, HEIGHT, what->title);
     for (size_t r = 0; r < count && status == FAM_OK; r++) {
         status = write_smooth(d, runs[r]->curves, what->id, r, what->scale, &low, &high, error);
+        if (what->id == CURVE_LEVEL)
+            write_raw(d, runs[r]->curves, what->id, r, what->scale);
         for (int64_t i = 0; what->validated && i < runs[r]->curves->validation_count; i++)
             validations += points[r][i] = write_validation(d, runs[r]->curves, r, i, what->which, what->scale);
     }
-    drawing_note(d, "Lines: mean over about %lld steps in training.%s", (long long)run_curves_smoothing(runs[0]->curves),
-                 validations > 0 ? " Marks: held out." : "");
+    if (what->id != CURVE_LEVEL)
+        drawing_note(d, "Lines: mean over about %lld steps in training.%s", (long long)run_curves_smoothing(runs[0]->curves),
+                     validations > 0 ? " Marks: held out." : "");
     step_axis(d, last);
     if (what->id == CURVE_ACCURACY)
         percent_axis(d, what->label);
+    else if (what->id == CURVE_LEVEL)
+        blocks_axis(d, high);
     else
         value_axis(d, what->label, low, high);
     const char *comma = "plot ";
     for (size_t r = 0; r < count; r++) {
         if (!there[r])
             continue;
-        fprintf(d->script, "%s$smooth%d_%zu using 1:2 with lines linecolor rgb '#%s' %s", comma, (int)what->id, r,
-                drawing_colour(r), thick_lines);
+        bool level = what->id == CURVE_LEVEL;
+        fprintf(d->script, "%s$%s%d_%zu using 1:2 with %s linecolor rgb '#%s' %s", comma, level ? "raw" : "smooth", (int)what->id,
+                r, level ? "steps" : "lines", drawing_colour(r), thick_lines);
         write_title(d, runs[r]->name, "");
         comma = ", ";
     }
@@ -425,7 +434,7 @@ fam_status plot_comparison(drawing *d, const plotted_run *const *runs, size_t co
     static const comparison all[] = {
         {"loss", "Loss", "loss (nats per token)", CURVE_LOSS, 1, true, VALIDATION_LOSS},
         {"accuracy", "Right answers", "right answer tokens", CURVE_ACCURACY, 100, true, VALIDATION_ACCURACY},
-        {"blocks", "Longest sequences allowed", "blocks", CURVE_LEVEL, 1, false, VALIDATION_LOSS},
+        {"blocks", "Longest sequences allowed", "", CURVE_LEVEL, 1, false, VALIDATION_LOSS},
         {"gradient_norm", "Norm of the gradient", "norm before clipping", CURVE_GRADIENT_NORM, 1, false, VALIDATION_LOSS},
         {"speed", "Speed", "tokens per second", CURVE_SPEED, 1, false, VALIDATION_LOSS},
     };

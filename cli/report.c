@@ -39,7 +39,10 @@ fam_status report_find(char file[], bool *training, const char *path, fam_error 
     if (!S_ISDIR(about.st_mode)) {
         size_t length = strlen(path), tail = strlen(names[0]);
         *training = length >= tail && strcmp(path + length - tail, names[0]) == 0;
-        return file_path(file, "", path, error) == FAM_OK ? (snprintf(file, FILE_PATH_BYTES, "%s", path), FAM_OK) : error->status;
+        if (length >= FILE_PATH_BYTES)
+            return failure(error, FAM_STATUS_INVALID_ARGUMENT, "%.80s…: found a path of %zu bytes, need a shorter one", path, length);
+        memcpy(file, path, length + 1);
+        return FAM_OK;
     }
     for (int i = 0; i < 2; i++) {
         fam_status status = file_path(file, path, names[i], error);
@@ -165,7 +168,7 @@ static const char style[] =
     "table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92rem}\n"
     "th,td{padding:.25rem .8rem;text-align:right;border-bottom:1px solid #e4e4e4;white-space:nowrap}\n"
     "th{font-weight:600;color:#444}th.text,td.text{text-align:left;white-space:normal}\n"
-    "td.best{font-weight:600}.interval{color:#777;font-size:.85em}\n"
+    "th[colspan]{text-align:center}.interval{color:#777;font-size:.85em}\n"
     "details{margin:1.6rem 0}summary{cursor:pointer;font-weight:600}\n"
     "pre{background:#f6f7f8;border:1px solid #e4e4e4;border-radius:6px;padding:.8rem 1rem;font-size:.82rem;overflow-x:auto}\n"
     "ul{padding-left:1.2rem}footer{color:#777;font-size:.82rem;margin-top:2.4rem}\n"

@@ -49,7 +49,7 @@ static void write_model_facts(FILE *html, const plotted_run *run)
     if (what && rank && strcmp(what, "lora") == 0)
         report_fact(html, "Trained", "LoRA of rank %s", rank);
     else if (what)
-        report_fact(html, "Trained", "%s", what);
+        report_fact(html, "Trained", "%s", strcmp(what, "all") == 0 ? "all weights" : what);
     fact_of(html, run, "Mode", "fam.mode");
     fact_of(html, run, "Block size", "fam.block_size");
     fact_of(html, run, "Segments", "fam.memory_segments");
