@@ -93,7 +93,7 @@ void help_write_completion(FILE *out)
                  "    case $previous in\n");
     for (int option = 0; option < OPTION_COUNT; option++) {
         const option_info *info = option_get((option_id)option);
-        if (info->kind != KIND_CHOICE)
+        if (info->kind != KIND_CHOICE && info->kind != KIND_CHOICES)
             continue;
         fprintf(out, "    --%s) words='", info->name);
         for (const char *p = info->value_name; *p; p++)

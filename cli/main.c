@@ -25,6 +25,7 @@ int main(int argc, char **argv)
         [VERB_TRAIN] = cmd_train,
         [VERB_PLOT] = cmd_plot,
         [VERB_EXPORT] = cmd_export,
+        [VERB_EVAL] = cmd_eval,
     };
     hold_standard_streams();
     signals_install();

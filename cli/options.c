@@ -17,10 +17,11 @@ enum {
     BENCH = 1 << VERB_BENCH,
     EXPORT = 1 << VERB_EXPORT,
     TRAIN = 1 << VERB_TRAIN,
+    EVAL = 1 << VERB_EVAL,
     PLOT = 1 << VERB_PLOT,
     WRITES = GENERATE | CHAT,
     READS = GENERATE | SCORE | TOKENIZE,
-    RUNS = GENERATE | CHAT | SCORE | INSPECT | BENCH,
+    RUNS = GENERATE | CHAT | SCORE | INSPECT | BENCH | EVAL,
     SETS = RUNS | EXPORT,
     COMPUTES = RUNS | TRAIN,
     ALL = SETS | TOKENIZE | TRAIN | PLOT
@@ -29,7 +30,7 @@ enum {
 static const double TOKENS_MAX = 1099511627776.0; /* 2^40: positions end there */
 
 static const verb_info verbs[VERB_COUNT] = {
-    [VERB_GENERATE] = {"generate", "MODEL", false, "reads a prompt of any length, then generates",
+    [VERB_GENERATE] = {"generate", "MODEL", "reads a prompt of any length, then generates",
                        "Reads the files in the order given, then the prompt, as one text with nothing added between, "
                        "and prints what the model writes after it. Nothing but the generated text goes to standard "
                        "output.\n\n"
@@ -43,31 +44,31 @@ static const verb_info verbs[VERB_COUNT] = {
                        "fam generate model.gguf --adapter models/smollm2-memory --session s.fam --file book.txt --max-tokens 0\n"
                        "fam generate model.gguf --adapter models/smollm2-memory --session s.fam --no-save \\\n"
                        "    --prompt 'Who was Ahab?'"},
-    [VERB_CHAT] = {"chat", "MODEL", false, "a conversation, with the model's chat template",
+    [VERB_CHAT] = {"chat", "MODEL", "a conversation, with the model's chat template",
                    "Reads messages, one a line, from the terminal or a pipe, and prints each reply and a newline. Ctrl-C "
                    "stops a reply; at the prompt it leaves, as the end of the input does. With --session the "
                    "conversation goes on next time; a session that `fam generate` read a book into can be talked "
                    "with too.",
                    "fam chat model.gguf --system 'You are brief.' --session talk.fam"},
-    [VERB_SCORE] = {"score", "MODEL", false, "reads text; tokens, mean negative log likelihood, perplexity",
+    [VERB_SCORE] = {"score", "MODEL", "reads text; tokens, mean negative log likelihood, perplexity",
                     "Reads the input as `generate` does and reports how well the model predicted it: the mean of minus "
                     "the natural logarithm of each token's probability, over all tokens but the first, and the "
                     "perplexity, which is its exponential.",
                     "fam score model.gguf --adapter models/smollm2-memory --file book.txt --by-depth"},
-    [VERB_TOKENIZE] = {"tokenize", "MODEL", false, "text to ids and back; needs only the tokenizer",
+    [VERB_TOKENIZE] = {"tokenize", "MODEL", "text to ids and back; needs only the tokenizer",
                        "Prints the ids of the input divided by blanks, without a token for the beginning of text; with "
                        "--decode the text of ids, special tokens included. MODEL may also be a tokenizer.json.",
                        "fam tokenize model.gguf --prompt 'Call me Ishmael.'"},
-    [VERB_INSPECT] = {"inspect", "PATH", false, "what a model, adapter or session file contains; what memory a run would take",
+    [VERB_INSPECT] = {"inspect", "PATH", "what a model, adapter or session file contains; what memory a run would take",
                       "PATH is a model, an adapter directory or a session file. For a model the options of a run may be "
                       "given, and the memory that this run would take is told.",
                       "fam inspect model.gguf --adapter models/smollm2-memory"},
-    [VERB_BENCH] = {"bench", "MODEL", false, "prefill and decode speed at several depths",
+    [VERB_BENCH] = {"bench", "MODEL", "prefill and decode speed at several depths",
                     "Measures tokens per second: of reading prompts of several lengths, and of generating one token "
                     "after another with so many tokens read before. The tokens are drawn at random. Each figure is the "
                     "median of the repetitions, with the slowest and the fastest.",
                     "fam bench model.gguf --mode bswa --prompt-tokens 512,4096 --depths 0,4096,65536"},
-    [VERB_TRAIN] = {"train", "RECIPE", false, "trains a model or an adapter: gives a model its memory",
+    [VERB_TRAIN] = {"train", "RECIPE", "trains a model or an adapter: gives a model its memory",
                     "RECIPE is a YAML file; docs/RECIPES.md has every key, and recipes/ has ready ones. The run lies in a "
                     "folder: the recipe as used, a line of metrics for each step, checkpoints, and at the end the result: "
                     "an adapter directory (which PEFT loads too) or a model directory. Its path is printed.\n\n"
@@ -75,7 +76,7 @@ static const verb_info verbs[VERB_COUNT] = {
                     "it had never stopped. Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint and exit with 75; a second one "
                     "exits at once, and the checkpoints there are stay good.",
                     "fam train recipes/tutorial.yaml --out runs/tutorial --set train.seed=1"},
-    [VERB_EXPORT] = {"export", "MODEL", false, "merged model as a Hugging Face directory or GGUF",
+    [VERB_EXPORT] = {"export", "MODEL", "merged model as a Hugging Face directory or GGUF",
                      "Merges the adapters into the weights and writes a model that needs none: a directory that "
                      "transformers opens or a GGUF file that llama.cpp opens. The settings and the prompt of the memory "
                      "lie in it, where fam finds them; other programs read it as a plain Transformer. The settings "
@@ -84,18 +85,29 @@ static const verb_info verbs[VERB_COUNT] = {
                      "replaced. Without --adapter the model is only written in the other format or type.",
                      "fam export model.gguf --adapter models/smollm2-memory --out merged\n"
                      "fam export model.gguf --adapter models/smollm2-memory --out merged.gguf --type f16"},
-    [VERB_PLOT] = {"plot", "PATH", true, "draws a training run or an evaluation",
+    [VERB_EVAL] = {"eval", "MODEL", "how far back a model remembers: passkey, needles, recall, text",
+                   "Lets the model read texts that hide something, asks for it, and counts the right answers: at several "
+                   "lengths and depths, for several modes or adapters on the same draws. docs/EVAL.md tells tasks, scoring "
+                   "and the files.\n\n"
+                   "With --out each draw is kept as soon as it is done; the same command given again does only what is "
+                   "missing, with more draws or lengths too. Ctrl-C stops after the present draw, prints what was done, and "
+                   "exits with 130; a second one exits at once.",
+                   "fam eval model.gguf --adapter models/smollm2-memory --task passkey --compare fam,bswa \\\n"
+                   "    --lengths 2048,8192 --out runs/passkey"},
+    [VERB_PLOT] = {"plot", "PATH", "draws a training run or an evaluation",
                    "PATH is the folder of a run (with metrics.jsonl) or of an evaluation (with results.json), or such a file. What "
                    "is drawn is one HTML file that needs nothing beside it: the curves, what the run is, its newest "
                    "validation, its recipe; or the tables and curves of the evaluation. Its path is printed. Several runs, or "
                    "several evaluations of the same task, are drawn over one another.\n\n"
                    "A run that is still going on can be drawn too. The pictures are made by gnuplot, which must be installed.",
                    "fam plot runs/tutorial\n"
-                   "fam plot runs/one runs/two --out both.html --svg figures"},
+                   "fam plot runs/one runs/two --out both.html --svg figures",
+                   .several = true},
 };
 
 #define SAMPLING "Generating"
 #define MODEL "Model and mode"
+#define TASK "Task"
 
 static const option_info table[OPTION_COUNT] = {
     [OPTION_PROMPT] = {"prompt", KIND_TEXT, "TEXT", NULL, 0, 0, false, false, READS, "Input",
@@ -173,6 +185,31 @@ static const option_info table[OPTION_COUNT] = {
                        "a directory or a GGUF file (else GGUF if PATH ends in .gguf)"},
     [OPTION_TYPE] = {"type", KIND_CHOICE, "f32|f16|bf16", NULL, 0, 0, false, false, EXPORT, "Export",
                      "of the matrices (else the model's own, and bf16 where it is quantised)"},
+    [OPTION_TASK] = {"task", KIND_CHOICE, "passkey|passkey_landmark|needle|recall|overwrite|text", NULL, 0, 0, false, false,
+                     EVAL, TASK, "what is asked; text: nothing, the loss by depth"},
+    [OPTION_LENGTHS] = {"lengths", KIND_LIST, "N,…", "4096", 2, TOKENS_MAX, false, false, EVAL, TASK,
+                        "tokens of a draw, the answer included"},
+    [OPTION_TASK_DEPTHS] = {"task-depths", KIND_REALS, "X,…", NULL, 0, 1, false, false, EVAL, TASK,
+                            "where the keys stand, 0 is the start and 1 the end (else passkey at the start, others drawn "
+                            "anywhere)"},
+    [OPTION_KEYS] = {"keys", KIND_LIST, "N,…", "1", 1, 65536, false, false, EVAL, TASK,
+                     "needle, recall, overwrite: how many are said"},
+    [OPTION_ASKED] = {"asked", KIND_INTEGER, "N", "1", 1, 65536, false, false, EVAL, TASK,
+                      "needle, recall, overwrite: how many of them are asked for"},
+    [OPTION_DIGITS] = {"digits", KIND_INTEGER, "N", "5", 1, 18, false, false, EVAL, TASK, "of a key or value"},
+    [OPTION_DRAWS] = {"draws", KIND_INTEGER, "N", "100", 1, 16777216, false, false, EVAL, TASK,
+                      "so many at each length, depth and number of keys; text: pieces that do not overlap, at most what "
+                      "the files have"},
+    [OPTION_TASK_SEED] = {"seed", KIND_UNSIGNED, "N", "0", 0, 0, false, false, EVAL, TASK,
+                          "of the draws: the same seed gives the same ones on every machine"},
+    [OPTION_TASK_FILE] = {"file", KIND_PATH, "PATH", NULL, 0, 0, false, true, EVAL, TASK,
+                          "text: a document; needle: the text that needles lie in (else a built-in one)"},
+    [OPTION_COMPARE] = {"compare", KIND_CHOICES, "full|swa|bswa|fam", NULL, 0, 0, false, false, EVAL, "Comparing",
+                        "measure in these modes, on the same draws; several are divided by commas"},
+    [OPTION_COMPARE_ADAPTER] = {"compare-adapter", KIND_ADAPTER, "DIR[:SCALE]", NULL, 0, 0, false, true, EVAL, "Comparing",
+                                "measure with this adapter, behind those of --adapter; none: with no further one"},
+    [OPTION_EXHAUSTIVE] = {"exhaustive", KIND_FLAG, NULL, NULL, 0, 0, false, false, EVAL, "Comparing",
+                           "let bswa and swa also read what cannot reach their answer (the result is the same)"},
     [OPTION_ADAPTER] = {"adapter", KIND_ADAPTER, "DIR[:SCALE]", NULL, 0, 0, false, true, SETS, MODEL,
                         "apply this adapter (a PEFT directory, FAM files beside it); SCALE multiplies its own scale"},
     [OPTION_MODE] = {"mode", KIND_CHOICE, "full|swa|bswa|fam", NULL, 0, 0, false, false, SETS, MODEL,
@@ -203,8 +240,11 @@ static const option_info table[OPTION_COUNT] = {
                       "arithmetic (else bf16 where the processor computes in it, else f32)"},
     [OPTION_ISA] = {"isa", KIND_CHOICE, "portable|avx2|avx512|avx512vnni|avx512bf16|amx", NULL, 0, 0, false, false, COMPUTES,
                     "Machine", "use only these instructions (else the best that the machine has)"},
-    [OPTION_JSON] = {"json", KIND_FLAG, NULL, NULL, 0, 0, false, false, SCORE | TOKENIZE | INSPECT | BENCH, "Output",
+    [OPTION_JSON] = {"json", KIND_FLAG, NULL, NULL, 0, 0, false, false, SCORE | TOKENIZE | INSPECT | BENCH | EVAL,
+                     "Output",
                      "one JSON object on standard output"},
+    [OPTION_EVAL_OUT] = {"out", KIND_PATH, "DIR", NULL, 0, 0, false, false, EVAL, "Output",
+                         "keep draws.jsonl and results.json there, and go on from what is there; `fam plot DIR` draws it"},
     [OPTION_STATS] = {"stats", KIND_FLAG, NULL, NULL, 0, 0, false, false, GENERATE, "Output",
                       "at the end one JSON object on standard error: tokens read, in the window, in the memory, "
                       "generated; seconds, speed, memory"},

@@ -11,24 +11,24 @@
 
 #include "fam/status.h"
 
-/* A second signal so soon after the first is the same wish: `timeout` and terminals send one to the process and one to
+/* The same signal so soon after the first is the same wish: `timeout` and terminals send one to the process and one to
  * its group. */
 static const long long SAME_NANOSECONDS = 200000000;
 
 static volatile sig_atomic_t stop_asked;
-static struct timespec asked_at; /* written before stop_asked is set */
+static struct timespec asked_at; /* written before stop_asked is set, which is the signal */
 
 static void on_stop(int number)
 {
     struct timespec now;
-    (void)number;
     clock_gettime(CLOCK_MONOTONIC, &now);
     if (!stop_asked) {
         asked_at = now;
-        stop_asked = 1;
+        stop_asked = number;
         return;
     }
-    if ((now.tv_sec - asked_at.tv_sec) * 1000000000LL + (now.tv_nsec - asked_at.tv_nsec) > SAME_NANOSECONDS)
+    if (number != stop_asked ||
+        (now.tv_sec - asked_at.tv_sec) * 1000000000LL + (now.tv_nsec - asked_at.tv_nsec) > SAME_NANOSECONDS)
         _exit(EXIT_INTERRUPTED);
 }
 

@@ -18,10 +18,10 @@ typedef enum fam_export_format { FAM_EXPORT_HF, FAM_EXPORT_GGUF } fam_export_for
 typedef enum fam_export_type { FAM_EXPORT_F32, FAM_EXPORT_F16, FAM_EXPORT_BF16 } fam_export_type;
 
 typedef struct fam_export_options {
-    size_t size;       /* of this struct; set by fam_export_options_init */
-    const char *out;   /* where to; nothing may be there yet, its directory must */
-    int format;        /* enum fam_export_format; FAM_AUTO: GGUF if `out` ends in ".gguf", else HF */
-    int type;          /* enum fam_export_type; FAM_AUTO: the model's own, and bf16 where it is quantised */
+    size_t size;     /* of this struct; set by fam_export_options_init */
+    const char *out; /* where to; nothing may be there yet, its directory must */
+    int format;      /* enum fam_export_format; FAM_AUTO: GGUF if `out` ends in ".gguf", else HF */
+    int type;        /* enum fam_export_type; FAM_AUTO: the model's own, and bf16 where it is quantised */
     const fam_adapter_option *adapters;
     size_t adapter_count;
     /* Settings that are written instead of what the model and the adapters say; FAM_AUTO: theirs. */
@@ -29,7 +29,7 @@ typedef struct fam_export_options {
     int64_t block_size, memory_segments, fam_length, window;
     const char *const *ignored_config_keys; /* accepted although they would change the result, and not written */
     size_t ignored_config_key_count;
-    fam_log *log;      /* may be NULL */
+    fam_log *log; /* may be NULL */
     void *log_context;
     /* Told now and then how many bytes of weights are written; may be NULL. */
     void (*progress)(void *context, uint64_t done, uint64_t total);
@@ -44,8 +44,8 @@ FAM_API void fam_export_options_init_sized(fam_export_options *options, size_t s
 typedef struct fam_export_result {
     fam_export_format format;
     fam_export_type type;
-    uint64_t bytes;  /* of weights */
-    int64_t merged;  /* matrices that an adapter changed */
+    uint64_t bytes; /* of weights */
+    int64_t merged; /* matrices that an adapter changed */
 } fam_export_result;
 
 /* Merges W + scale B A in double and writes the model, tensor by tensor: memory stays at a few rows. What is written

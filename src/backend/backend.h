@@ -50,13 +50,15 @@ typedef struct fam_matmul_job {
 
 enum { FAM_MATMUL_JOBS_MAX = 32 };
 
-/* What flows back through one product: din += dout W, dweight += dout^T in; either may be NULL. */
+/* What flows back through one product: din += dout W (with `overwrite` din = dout W), dweight += dout^T in; either may be
+ * NULL. */
 typedef struct fam_matmul_backward_job {
     float *din;        /* [n, columns of W] */
     float *dweight;    /* [rows, columns of W] */
     const float *dout; /* [n, rows of W] */
     const void *in;    /* [n, columns of W], activations; for dweight */
     const fam_weight *weight;
+    bool overwrite;
 } fam_matmul_backward_job;
 
 /* Where the rows of heads lie: element (row, head, i) at row * row_stride + head * head_stride + i. */

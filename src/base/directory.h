@@ -23,14 +23,16 @@ bool fam_path_same(const char *a, const char *b);
 /* Bytes that may still be written where `path` is to be made (its directory must be there). */
 fam_status fam_path_free_space(const char *path, fam_memory *memory, uint64_t *out, fam_error *error);
 
-/* A directory that appears at once with all that is in it, or not at all: begin makes "<path>.tmp.<pid>.<n>", files are
- * written there, commit renames it to `path` and syncs the parent; abort (or a failed commit) removes it and the files in
- * it. Something that is at `path` already, even a dangling link, is refused at both ends: FAM_STATUS_IO. */
+/* FAM_STATUS_IO if something is at `path`, even a dangling link. */
 fam_status fam_path_refuse_existing(const char *path, fam_error *error);
+
+/* A directory that appears at once with all that is in it, or not at all: begin makes "<path>.tmp.<pid>.<n>", files are
+ * written there, commit renames it to `path` and syncs the parent; abort (or a failed commit) removes it and the files
+ * in it. Something that is at `path` already is refused at both ends. */
 typedef struct fam_new_directory fam_new_directory;
 fam_status fam_new_directory_begin(fam_new_directory **out, fam_memory *memory, const char *path, fam_error *error);
-const char *fam_new_directory_path(const fam_new_directory *directory); /* where to write */
+const char *fam_new_directory_path(const fam_new_directory *directory);              /* where to write */
 fam_status fam_new_directory_commit(fam_new_directory *directory, fam_error *error); /* frees it, whatever happens */
-void fam_new_directory_abort(fam_new_directory *directory);                         /* NULL is allowed */
+void fam_new_directory_abort(fam_new_directory *directory);                          /* NULL is allowed */
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * export/export.c: what is to be written, and where: options, the model and its adapters, the list of tensors. The files
- * are hf.c's and gguf.c's.
+ * export/export.c: what is to be written, and where: options, the model and its adapters, the list of tensors. The
+ * files are hf.c's and gguf.c's.
  */
 #include <math.h>
 #include <stdarg.h>
@@ -19,9 +19,15 @@ static const char rope_factors_name[] = "rope_freqs.weight";
 
 void fam_export_options_init_sized(fam_export_options *options, size_t size)
 {
-    const fam_export_options defaults = {.format = FAM_AUTO, .type = FAM_AUTO, .mode = FAM_AUTO,
-                                         .state_norm = FAM_AUTO, .fam_positions = FAM_AUTO, .block_size = FAM_AUTO,
-                                         .memory_segments = FAM_AUTO, .fam_length = FAM_AUTO, .window = FAM_AUTO};
+    const fam_export_options defaults = {.format = FAM_AUTO,
+                                         .type = FAM_AUTO,
+                                         .mode = FAM_AUTO,
+                                         .state_norm = FAM_AUTO,
+                                         .fam_positions = FAM_AUTO,
+                                         .block_size = FAM_AUTO,
+                                         .memory_segments = FAM_AUTO,
+                                         .fam_length = FAM_AUTO,
+                                         .window = FAM_AUTO};
     fam_options_give(options, size, &defaults, sizeof defaults);
 }
 
@@ -46,8 +52,12 @@ static void warn(void *context, const char *line)
 
 static fam_settings asked_settings(const fam_export_options *o)
 {
-    return (fam_settings){.mode = o->mode, .block_size = o->block_size, .memory_segments = o->memory_segments,
-                          .fam_length = o->fam_length, .window = o->window, .state_norm = o->state_norm,
+    return (fam_settings){.mode = o->mode,
+                          .block_size = o->block_size,
+                          .memory_segments = o->memory_segments,
+                          .fam_length = o->fam_length,
+                          .window = o->window,
+                          .state_norm = o->state_norm,
                           .fam_positions = o->fam_positions};
 }
 
@@ -81,7 +91,7 @@ static fam_status check_out(fam_exporter *exporter, const char *model_path, fam_
     fam_status status = FAM_OK;
     const fam_export_options *o = &exporter->options;
     FAM_TRY_ALLOC(exporter->out, fam_path_trim(&exporter->memory, o->out), o->out);
-    exporter->format = o->format != FAM_AUTO ? (fam_export_format)o->format
+    exporter->format = o->format != FAM_AUTO               ? (fam_export_format)o->format
                        : ends_with(exporter->out, ".gguf") ? FAM_EXPORT_GGUF
                                                            : FAM_EXPORT_HF;
     FAM_FAIL_IF(fam_path_same(exporter->out, model_path), FAM_STATUS_INVALID_ARGUMENT,
@@ -208,8 +218,11 @@ static fam_status add_rope_factors(fam_exporter *exporter, fam_error *error)
                   exporter->out);
     FAM_TRY(fam_export_rope_factors(exporter->rope_factors, config, &exporter->memory, error));
     exporter->items[exporter->count] = (fam_export_item){0};
-    exporter->tensors[exporter->count++] = (fam_tensor){.name = rope_factors_name, .type = FAM_TYPE_F32, .n_dims = 1,
-                                                        .shape = {half}, .bytes = (size_t)half * sizeof(float)};
+    exporter->tensors[exporter->count++] = (fam_tensor){.name = rope_factors_name,
+                                                        .type = FAM_TYPE_F32,
+                                                        .n_dims = 1,
+                                                        .shape = {half},
+                                                        .bytes = (size_t)half * sizeof(float)};
 done:
     return status;
 }
@@ -222,7 +235,8 @@ static fam_status list_tensors(fam_exporter *exporter, fam_error *error)
     while (fam_checkpoint_tensor_at(exporter->checkpoint, (int64_t)room - 2))
         room++;
     FAM_TRY_ALLOC(exporter->items, fam_alloc_array(&exporter->memory, room, sizeof *exporter->items), exporter->out);
-    FAM_TRY_ALLOC(exporter->tensors, fam_alloc_array(&exporter->memory, room, sizeof *exporter->tensors), exporter->out);
+    FAM_TRY_ALLOC(exporter->tensors, fam_alloc_array(&exporter->memory, room, sizeof *exporter->tensors),
+                  exporter->out);
     FAM_TRY_ALLOC(exporter->names, fam_alloc_array(&exporter->memory, room, sizeof *exporter->names), exporter->out);
     exporter->type = chosen_type(exporter);
     for (int64_t i = 0; (tensor = fam_checkpoint_tensor_at(exporter->checkpoint, i)); i++)

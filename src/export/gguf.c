@@ -1,11 +1,13 @@
 /*
- * export/gguf.c: a GGUF file: the architecture's keys, the tokenizer, FAM's keys and prompt, then the weights. From a GGUF
- * file what describes it and its tokenizer is copied as it is.
+ * export/gguf.c: a GGUF file: the architecture's keys, the tokenizer, FAM's keys and prompt, then the weights. From a
+ * GGUF file what describes it and its tokenizer is copied as it is.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/directory.h"
+#include "base/file.h"
 #include "export/private.h"
 #include "format/gguf_write.h"
 #include "text/tokenizer.h"
@@ -21,7 +23,21 @@ static void put_text(fam_gguf_writer *writer, const char *key, const char *text)
     fam_gguf_put_string(writer, key, text, strlen(text));
 }
 
-static void put_config(fam_gguf_writer *writer, const fam_model_config *config)
+/* GGUF has the configuration's numbers in float32. */
+static fam_status put_real(fam_exporter *exporter, fam_gguf_writer *writer, const char *rest, double value,
+                           fam_error *error)
+{
+    char key[128];
+    float narrow = (float)value;
+    snprintf(key, sizeof key, "%s.%s", fam_checkpoint_config(exporter->checkpoint)->family, rest);
+    if (!(narrow > 0 && isfinite(narrow)))
+        return fam_error_set(error, FAM_STATUS_UNSUPPORTED, "%s: %s: found %g, need a number that float32 can hold",
+                             fam_checkpoint_path(exporter->checkpoint), key, value);
+    fam_gguf_put_f32(writer, key, narrow);
+    return FAM_OK;
+}
+
+static void put_sizes(fam_gguf_writer *writer, const fam_model_config *config)
 {
     const struct {
         const char *key;
@@ -43,10 +59,6 @@ static void put_config(fam_gguf_writer *writer, const fam_model_config *config)
         snprintf(key, sizeof key, "%s.%s", config->family, sizes[i].key);
         fam_gguf_put_u32(writer, key, (uint32_t)sizes[i].value);
     }
-    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", config->family);
-    fam_gguf_put_f32(writer, key, (float)config->rms_norm_eps);
-    snprintf(key, sizeof key, "%s.rope.freq_base", config->family);
-    fam_gguf_put_f32(writer, key, (float)config->rope_theta);
 }
 
 /* ---- what a GGUF base says of itself ----------------------------------------------------------------------------- */
@@ -80,6 +92,24 @@ static void warn(void *context, const char *line)
     fam_export_log(context, FAM_LOG_WARNING, "%s", line);
 }
 
+/* A tokenizer in another form than tokenizer.json must not get lost in silence. */
+static fam_status refuse_other_tokenizers(fam_exporter *exporter, const char *directory, fam_error *error)
+{
+    static const char *const others[] = {"tokenizer.model", "vocab.json", "vocab.txt"};
+    fam_status status = FAM_OK;
+    char *path = NULL;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        FAM_TRY_ALLOC(path, fam_path_join(&exporter->memory, directory, others[i]), directory);
+        FAM_FAIL_IF(fam_path_exists(path), FAM_STATUS_UNSUPPORTED,
+                    "%s: tokenizer: found one that GGUF is not written from, need a tokenizer.json beside it", path);
+        fam_free(&exporter->memory, path);
+        path = NULL;
+    }
+done:
+    fam_free(&exporter->memory, path);
+    return status;
+}
+
 static fam_status put_tokenizer(fam_exporter *exporter, fam_gguf_writer *writer, fam_error *error)
 {
     fam_status status = FAM_OK;
@@ -88,6 +118,7 @@ static fam_status put_tokenizer(fam_exporter *exporter, fam_gguf_writer *writer,
     fam_error missing = {0};
     status = fam_tokenizer_from_path(&tokenizer, &exporter->memory, path, warn, exporter, &missing);
     if (status == FAM_STATUS_NOT_FOUND) {
+        FAM_TRY(refuse_other_tokenizers(exporter, path, error));
         fam_export_log(exporter, FAM_LOG_WARNING, "%s: tokenizer: found none; the export has none either", path);
         put_text(writer, "tokenizer.ggml.model", FAM_GGUF_NO_TOKENIZER);
         return FAM_OK;
@@ -135,7 +166,9 @@ static fam_status put_metadata(fam_exporter *exporter, fam_gguf_writer *writer, 
     put_text(writer, "general.architecture", config->family);
     put_text(writer, "general.type", "model");
     fam_gguf_put_u32(writer, "general.file_type", file_type(exporter->type));
-    put_config(writer, config);
+    put_sizes(writer, config);
+    FAM_TRY(put_real(exporter, writer, "attention.layer_norm_rms_epsilon", config->rms_norm_eps, error));
+    FAM_TRY(put_real(exporter, writer, "rope.freq_base", config->rope_theta, error));
     fam_gguf_put_settings(writer, &exporter->settings);
     FAM_TRY(put_prompt(exporter, writer, error));
     if (gguf) {

@@ -1,6 +1,6 @@
 /*
- * export/hf.c: a Hugging Face directory: model.safetensors, config.json, and the tokenizer's files: those of the base as
- * they are, or, from a GGUF file, made of its metadata.
+ * export/hf.c: a Hugging Face directory: model.safetensors, config.json, and the tokenizer's files: those of the base
+ * as they are, or, from a GGUF file, made of its metadata.
  */
 #include <string.h>
 

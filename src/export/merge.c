@@ -70,8 +70,7 @@ static fam_status find_products(merge *m, fam_error *error)
         goto done;
     memcpy(module, name, (size_t)(end - name));
     module[end - name] = '\0';
-    FAM_TRY_ALLOC(m->products,
-                  fam_alloc_array(&exporter->memory, (size_t)exporter->adapter_count, sizeof *m->products),
+    FAM_TRY_ALLOC(m->products, fam_alloc_array(&exporter->memory, (size_t)exporter->adapter_count, sizeof *m->products),
                   exporter->out);
     for (int i = 0; i < exporter->adapter_count; i++) {
         const fam_tensor *a, *b;

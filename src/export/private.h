@@ -40,8 +40,8 @@ typedef fam_status fam_export_sink(void *writer, const void *data, size_t size, 
 
 /* ---- merge.c: one tensor's rows ---- */
 
-/* Gives tensor number `index` to the sink, with the adapters' products added. CANCELLED; BAD_FORMAT for a number that is
- * not finite, or too large for the type. */
+/* Gives tensor number `index` to the sink, with the adapters' products added. CANCELLED; BAD_FORMAT for a number that
+ * is not finite, or too large for the type. */
 fam_status fam_export_tensor(fam_exporter *exporter, int64_t index, fam_export_sink *sink, void *writer,
                              fam_error *error);
 
@@ -50,7 +50,8 @@ fam_status fam_export_tensor(fam_exporter *exporter, int64_t index, fam_export_s
 /* factors [D/2] float32: what llama3 scaling divides inverse frequencies by. */
 fam_status fam_export_rope_factors(float *factors, const fam_model_config *config, fam_memory *memory,
                                    fam_error *error);
-/* Makes config->rope_frequency_factors llama3 parameters that give the same frequencies; UNSUPPORTED if there are none. */
+/* Makes config->rope_frequency_factors llama3 parameters that give the same frequencies; UNSUPPORTED if there are none.
+ */
 fam_status fam_export_rope_llama3(fam_model_config *config, fam_memory *memory, const char *path, fam_error *error);
 
 /* ---- hf.c, gguf.c: the files ---- */

@@ -60,8 +60,9 @@ static fam_status check_matrix(const fam_adapter_description *description, const
     FAM_FAIL_IF(projection < 0 || !(description->targets >> projection & 1), FAM_STATUS_INVALID_ARGUMENT,
                 "adapter: tensor %.200s: found one that is no LoRA matrix of a target, need only those", tensor->name);
     FAM_FAIL_IF(tensor->type != FAM_TYPE_F32 || tensor->n_dims != 2 || tensor->shape[second] != description->rank,
-                FAM_STATUS_INVALID_ARGUMENT, "adapter: tensor %.200s: found another type or shape, need F32 of rank %lld",
-                tensor->name, (long long)description->rank);
+                FAM_STATUS_INVALID_ARGUMENT,
+                "adapter: tensor %.200s: found another type or shape, need F32 of rank %lld", tensor->name,
+                (long long)description->rank);
     *seen |= 1u << projection;
 done:
     return status;
@@ -111,7 +112,8 @@ static fam_status write_config(const char *path, fam_memory *memory, const fam_a
                             targets),
                   path);
     FAM_FAIL_IF(failed, FAM_STATUS_OUT_OF_MEMORY, "%s: out of memory", path);
-    if (description->alpha == floor(description->alpha) && fabs(description->alpha) < 1e15) /* PEFT's own are integers */
+    if (description->alpha == floor(description->alpha) &&
+        fabs(description->alpha) < 1e15) /* PEFT's own are integers */
         FAM_FAIL_IF(json_object_set_new(config, "lora_alpha", json_integer((json_int_t)description->alpha)) != 0,
                     FAM_STATUS_OUT_OF_MEMORY, "%s: out of memory", path);
     FAM_TRY(fam_json_write(path, memory, config, error));

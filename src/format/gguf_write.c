@@ -141,7 +141,8 @@ static fam_status put_tensor(fam_gguf_writer *writer, const fam_tensor *tensor, 
     size_t bytes = 0, row = 0, end;
     size_t length = strlen(tensor->name);
     FAM_FAIL_IF(length == 0 || length > FAM_GGUF_TENSOR_NAME_MAX, FAM_STATUS_INVALID_ARGUMENT,
-                "tensor \"%.200s\": name: found %zu bytes, need 1 to %d", tensor->name, length, FAM_GGUF_TENSOR_NAME_MAX);
+                "tensor \"%.200s\": name: found %zu bytes, need 1 to %d", tensor->name, length,
+                FAM_GGUF_TENSOR_NAME_MAX);
     FAM_FAIL_IF(tensor->n_dims < 1 || tensor->n_dims > FAM_TENSOR_DIMS_MAX, FAM_STATUS_INVALID_ARGUMENT,
                 "tensor \"%s\": shape: found %d dimensions, need 1 to %d", tensor->name, tensor->n_dims,
                 FAM_TENSOR_DIMS_MAX);
@@ -153,7 +154,8 @@ static fam_status put_tensor(fam_gguf_writer *writer, const fam_tensor *tensor, 
             fits = fits && fam_mul_size(&bytes, bytes, (size_t)tensor->shape[i]);
     }
     FAM_FAIL_IF(!fits || bytes != tensor->bytes, FAM_STATUS_INVALID_ARGUMENT,
-                "tensor \"%s\": size: found %zu bytes, need what its shape says, %zu", tensor->name, tensor->bytes, bytes);
+                "tensor \"%s\": size: found %zu bytes, need what its shape says, %zu", tensor->name, tensor->bytes,
+                bytes);
     FAM_FAIL_IF(!fam_add_size(&end, *offset, bytes) || !fam_add_size(&end, end, padding_of(bytes)),
                 FAM_STATUS_INVALID_ARGUMENT, "tensor \"%s\": size: found more than a file can hold, need less",
                 tensor->name);

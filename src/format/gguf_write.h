@@ -30,8 +30,8 @@ void fam_gguf_put_elements(fam_gguf_writer *writer, const void *data, size_t siz
 /* The keys fam.* of what is set (settings.c). */
 void fam_gguf_put_settings(fam_gguf_writer *writer, const fam_settings *settings);
 
-/* Begins the file (atomically: it appears at commit) with the tensors' table; their `data` is not looked at. Wrong names,
- * shapes or sizes: FAM_STATUS_INVALID_ARGUMENT. */
+/* Begins the file (atomically: it appears at commit) with the tensors' table; their `data` is not looked at. Wrong
+ * names, shapes or sizes: FAM_STATUS_INVALID_ARGUMENT. */
 fam_status fam_gguf_writer_begin(fam_gguf_writer *writer, const char *path, const fam_tensor *tensors, int64_t count,
                                  fam_error *error);
 /* The data of all tensors in order, in pieces that do not reach from one into the next; padding is put between. */

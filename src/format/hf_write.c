@@ -110,8 +110,8 @@ done:
 }
 
 fam_status fam_hf_write(const char *directory, fam_memory *memory, const fam_model_config *config,
-                        const fam_settings *settings, int32_t bos, int32_t eos, const fam_tensor *tensors, int64_t count,
-                        fam_error *error)
+                        const fam_settings *settings, int32_t bos, int32_t eos, const fam_tensor *tensors,
+                        int64_t count, fam_error *error)
 {
     fam_status status = FAM_OK;
     char *weights = NULL, *text = NULL;

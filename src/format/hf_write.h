@@ -10,8 +10,8 @@
  * BF16, Hugging Face names; "fam.prompt" among them in mode fam). A tokenizer is the caller's. The directory is made if
  * need be; each file is replaced atomically, config.json last. bos, eos: ids, or -1. */
 fam_status fam_hf_write(const char *directory, fam_memory *memory, const fam_model_config *config,
-                        const fam_settings *settings, int32_t bos, int32_t eos, const fam_tensor *tensors, int64_t count,
-                        fam_error *error);
+                        const fam_settings *settings, int32_t bos, int32_t eos, const fam_tensor *tensors,
+                        int64_t count, fam_error *error);
 
 /* Only config.json. `type` is what the weights are stored as. rope_frequency_factors cannot be said there:
  * FAM_STATUS_INVALID_ARGUMENT. */

@@ -86,7 +86,8 @@ static fam_status walk(fam_gradients *g, place_visitor *visit, void *context, fa
     const fam_model *model = g->model;
     int64_t width = model->config.hidden_size, vocab = model->config.vocab_size;
     if (g->trained == FAM_TRAIN_ALL) {
-        const place embeddings = {&g->embeddings, "model.embed_tokens.weight", 2, vocab, width, 1, model->embeddings, NULL};
+        const place embeddings = {
+            &g->embeddings, "model.embed_tokens.weight", 2, vocab, width, 1, model->embeddings, NULL};
         const place head = {&g->head, "lm_head.weight", 2, vocab, width, 1, model->head.weight, NULL};
         const place norm = {&g->final_norm, "model.norm.weight", 1, width, 1, 1, NULL, model->final_norm};
         FAM_TRY(visit(context, &embeddings, error));

@@ -76,8 +76,8 @@ void fam_layer_project(fam_exec *exec, const fam_model *model, const fam_layer *
         int64_t row = b * rows, at = row * kv_heads * width;
         ops->rope(exec, (char *)place->k + (size_t)b * stride, place->layout, scratch->k + at, k_rope.cos + row * half,
                   k_rope.sin + row * half, rows, kv_heads, width);
-        ops->rope(exec, (char *)place->v + (size_t)b * stride, place->layout, scratch->v + at, NULL, NULL, rows, kv_heads,
-                  width);
+        ops->rope(exec, (char *)place->v + (size_t)b * stride, place->layout, scratch->v + at, NULL, NULL, rows,
+                  kv_heads, width);
     }
 }
 
@@ -98,10 +98,11 @@ void fam_layer_gate_up(fam_exec *exec, const fam_model *model, const fam_layer *
     fam_linear_forward(exec, gate_up, 2, scratch->normed, n, scratch->lora);
 }
 
-void fam_layer_down(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch, float *out,
-                    int64_t n, bool accumulate)
+void fam_layer_down(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,
+                    float *out, int64_t n, bool accumulate)
 {
-    exec->backend->ops->silu_multiply(exec, scratch->gated, scratch->gate, scratch->up, n, model->config.intermediate_size);
+    exec->backend->ops->silu_multiply(exec, scratch->gated, scratch->gate, scratch->up, n,
+                                      model->config.intermediate_size);
     fam_linear_job down = {.linear = &layer->down, .out = out, .accumulate = accumulate};
     fam_linear_forward(exec, &down, 1, scratch->gated, n, scratch->lora);
 }

@@ -48,8 +48,8 @@ void fam_layer_add_attended(fam_exec *exec, const fam_layer *layer, fam_rows_scr
 /* The feed-forward's halves: scratch->gate, scratch->up from x [n, E]; then out [n, E] (+)= FF. */
 void fam_layer_gate_up(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,
                        const float *x, int64_t n);
-void fam_layer_down(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch, float *out,
-                    int64_t n, bool accumulate);
+void fam_layer_down(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,
+                    float *out, int64_t n, bool accumulate);
 /* x [n, E] becomes x + FF(norm2(x)). */
 void fam_layer_add_feed_forward(fam_exec *exec, const fam_model *model, const fam_layer *layer,
                                 fam_rows_scratch *scratch, float *x, int64_t n);

@@ -49,26 +49,26 @@ static void lora_backward(fam_exec *exec, const fam_rows_backward *scratch, cons
             if (db)
                 again[again_count++] =
                     (fam_matmul_job){.out = inner, .in = in, .weight = lora->a, .activation_out = true};
-            append(&second, (fam_matmul_backward_job){dinner, db, jobs[j].dout, inner, lora->b});
-            append(&first, (fam_matmul_backward_job){din, da, dinner, in, lora->a});
+            append(&second, (fam_matmul_backward_job){dinner, db, jobs[j].dout, inner, lora->b, true});
+            append(&first, (fam_matmul_backward_job){din, da, dinner, in, lora->a, false});
             at += (size_t)(n * lora->rank);
         }
     }
     if (again_count)
         ops->matmul(exec, again, again_count, n);
-    if (at)
-        ops->zero(exec, scratch->dlora, at * sizeof(float));
     run(exec, &second, n);
     run(exec, &first, n);
 }
 
-/* din [n, in] (NULL: not wanted) += what flows back through all of the group, and the gradients of W, A, B. */
-static void linears_backward(fam_exec *exec, const fam_rows_backward *scratch, const back_job *jobs, int count, float *din,
-                             const void *in, int64_t n)
+/* din [n, in] (NULL: not wanted; else overwritten) = what flows back through all of the group, and the gradients of W, A,
+ * B. */
+static void linears_backward(fam_exec *exec, const fam_rows_backward *scratch, const back_job *jobs, int count,
+                             float *din, const void *in, int64_t n)
 {
     back_list whole = {.count = 0};
     for (int j = 0; j < count; j++)
-        append(&whole, (fam_matmul_backward_job){din, jobs[j].gradient->weight, jobs[j].dout, in, jobs[j].linear->weight});
+        append(&whole, (fam_matmul_backward_job){din, jobs[j].gradient->weight, jobs[j].dout, in, jobs[j].linear->weight,
+                                                 j == 0});
     run(exec, &whole, n);
     lora_backward(exec, scratch, jobs, count, din, in, n);
 }
@@ -83,30 +83,26 @@ void fam_layer_feed_forward_backward(fam_exec *exec, const fam_model *model, int
     int64_t width = model->config.hidden_size, wide = model->config.intermediate_size;
     double eps = model->config.rms_norm_eps;
     ops->silu_multiply(exec, scratch->gated, gate, up, n, wide);
-    ops->zero(exec, scratch->dgated, (size_t)(n * wide) * sizeof(float));
     const back_job down = {&layer->down, &to->down, dx};
     linears_backward(exec, scratch, &down, 1, scratch->dgated, scratch->gated, n);
     ops->silu_multiply_backward(exec, scratch->dgate, scratch->dup, scratch->dgated, gate, up, n, wide);
     ops->rms_norm(exec, scratch->normed, mid, layer->norm2, eps, n, width);
-    ops->zero(exec, scratch->dnormed, (size_t)(n * width) * sizeof(float));
     const back_job gate_up[] = {{&layer->gate, &to->gate, scratch->dgate}, {&layer->up, &to->up, scratch->dup}};
     linears_backward(exec, scratch, gate_up, 2, scratch->dnormed, scratch->normed, n);
     ops->rms_norm_backward(exec, dx, to->norm2, scratch->dnormed, mid, layer->norm2, eps, n, width);
 }
 
 void fam_layer_attended_backward(fam_exec *exec, const fam_model *model, int64_t number, fam_gradients *gradients,
-                                 const fam_rows_backward *scratch, float *dattended, const float *dx, const void *attended,
-                                 int64_t n)
+                                 const fam_rows_backward *scratch, float *dattended, const float *dx,
+                                 const void *attended, int64_t n)
 {
-    const fam_model_config *config = &model->config;
-    exec->backend->ops->zero(exec, dattended, (size_t)(n * config->heads * config->head_dim) * sizeof(float));
     const back_job output = {&model->layers[number].o, &gradients->layers[number].o, dx};
     linears_backward(exec, scratch, &output, 1, dattended, attended, n);
 }
 
 void fam_layer_project_backward(fam_exec *exec, const fam_model *model, int64_t number, fam_gradients *gradients,
-                                const fam_rows_backward *scratch, float *dx, const float *x, const float *dq, const float *dk,
-                                const float *dv, int64_t n)
+                                const fam_rows_backward *scratch, float *dx, const float *x, const float *dq,
+                                const float *dk, const float *dv, int64_t n)
 {
     const fam_backend_ops *ops = exec->backend->ops;
     const fam_layer *layer = &model->layers[number];
@@ -115,8 +111,6 @@ void fam_layer_project_backward(fam_exec *exec, const fam_model *model, int64_t 
     double eps = model->config.rms_norm_eps;
     float *dnormed = dx || to->norm1 ? scratch->dnormed : NULL;
     ops->rms_norm(exec, scratch->normed, x, layer->norm1, eps, n, width);
-    if (dnormed)
-        ops->zero(exec, dnormed, (size_t)(n * width) * sizeof(float));
     const back_job qkv[] = {{&layer->q, &to->q, dq}, {&layer->k, &to->k, dk}, {&layer->v, &to->v, dv}};
     linears_backward(exec, scratch, qkv, 3, dnormed, scratch->normed, n);
     if (dnormed)

@@ -24,14 +24,14 @@ void fam_layer_feed_forward_backward(fam_exec *exec, const fam_model *model, int
 
 /* Counterpart of fam_layer_add_attended, but for the residual: dattended [n, H D] (overwritten) from dx [n, E]. */
 void fam_layer_attended_backward(fam_exec *exec, const fam_model *model, int64_t layer, fam_gradients *gradients,
-                                 const fam_rows_backward *scratch, float *dattended, const float *dx, const void *attended,
-                                 int64_t n);
+                                 const fam_rows_backward *scratch, float *dattended, const float *dx,
+                                 const void *attended, int64_t n);
 
 /* Counterpart of fam_layer_project: dx [n, E] += d of x [n, E], from dq [n, H D], dk, dv [n, G D], already rotated
  * back. dx NULL: only the weights' gradients are wanted. */
 void fam_layer_project_backward(fam_exec *exec, const fam_model *model, int64_t layer, fam_gradients *gradients,
-                                const fam_rows_backward *scratch, float *dx, const float *x, const float *dq, const float *dk,
-                                const float *dv, int64_t n);
+                                const fam_rows_backward *scratch, float *dx, const float *x, const float *dq,
+                                const float *dk, const float *dv, int64_t n);
 
 /* prepare_backward for all of a layer's projections. */
 fam_status fam_layer_prepare_backward(fam_exec *exec, const fam_layer *layer, int64_t n, fam_error *error);

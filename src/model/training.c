@@ -145,7 +145,8 @@ static void take_tapes(taking *k)
             rows = t->model->window.fam_length, state = fam_training_state_rows(t), kept = keeps_all(t) ? layers : 1,
             half = t->model->config.head_dim / 2;
     bool back = t->options.backward;
-    take_tape(k, &t->token, (back ? layers + 1 : 1) * n, back ? kept * n : span, kept * n, keeps_layer(t) ? kept * n : span, 0);
+    take_tape(k, &t->token, (back ? layers + 1 : 1) * n, back ? kept * n : span, kept * n,
+              keeps_layer(t) ? kept * n : span, 0);
     t->cos = take_floats(k, n * half);
     t->sin = take_floats(k, n * half);
     if (!t->fam)
@@ -247,7 +248,8 @@ static void take_all(taking *k)
 
 /* ---- bytes -------------------------------------------------------------------------------------------------------- */
 
-static void count_linear(fam_prepared_bytes *sum, const fam_model *model, const fam_linear *linear, int64_t n, bool back)
+static void count_linear(fam_prepared_bytes *sum, const fam_model *model, const fam_linear *linear, int64_t n,
+                         bool back)
 {
     const fam_backend_ops *ops = model->backend->ops;
     ops->prepared_bytes(model->backend, sum, linear->weight, n, back);
@@ -266,12 +268,14 @@ static uint64_t execution_bytes(const fam_training *t)
     fam_prepared_bytes sum = {0};
     for (int64_t l = 0; l < model->config.layers; l++) {
         const fam_layer *layer = &model->layers[l];
-        const fam_linear *linears[] = {&layer->q, &layer->k, &layer->v, &layer->o, &layer->gate, &layer->up, &layer->down};
+        const fam_linear *linears[] = {&layer->q,    &layer->k,  &layer->v,   &layer->o,
+                                       &layer->gate, &layer->up, &layer->down};
         for (size_t i = 0; i < sizeof linears / sizeof *linears; i++)
             count_linear(&sum, model, linears[i], n, back);
     }
     count_linear(&sum, model, &model->head, t->logit_rows_max, back);
-    uint64_t bytes = model->backend->ops->exec_bytes(model->backend, fam_max_i64(n, t->logit_rows_max), 0) + sum.weights;
+    uint64_t bytes =
+        model->backend->ops->exec_bytes(model->backend, fam_max_i64(n, t->logit_rows_max), 0) + sum.weights;
     for (int i = 0; i < FAM_PREPARED_BUFFERS; i++)
         bytes += sum.buffers[i];
     return bytes;
@@ -295,8 +299,8 @@ static fam_status check_options(const fam_model *model, const fam_training_optio
     const double bytes_max = 0x1p50;
     const fam_model_config *c = &model->config;
     FAM_FAIL_IF(options->sequences < 1 || options->tokens < 1, FAM_STATUS_INVALID_ARGUMENT,
-                "training: batch: found %lld sequences of %lld tokens, need at least 1 of 1", (long long)options->sequences,
-                (long long)options->tokens);
+                "training: batch: found %lld sequences of %lld tokens, need at least 1 of 1",
+                (long long)options->sequences, (long long)options->tokens);
     FAM_FAIL_IF(!fam_recompute_name((int)options->recompute), FAM_STATUS_INVALID_ARGUMENT,
                 "training: recompute: found %d, need one of the enumeration", (int)options->recompute);
     double rows = (double)options->sequences * (double)options->tokens * (1 + (double)model->window.fam_length),
@@ -417,7 +421,8 @@ float *fam_training_x(const fam_training *t, int64_t layer, int64_t row)
 fam_rows_tape fam_training_tokens(const fam_training *t, int64_t layer, const fam_training_span *span)
 {
     int64_t n = t->sequences * t->tokens, first = keeps_all(t) ? layer * n : 0;
-    return tape_at(t, &t->token, fam_training_x(t, layer, span->row), t->options.backward ? first + span->row : 0, first, keeps_layer(t) ? first + span->row : 0);
+    return tape_at(t, &t->token, fam_training_x(t, layer, span->row), t->options.backward ? first + span->row : 0,
+                   first, keeps_layer(t) ? first + span->row : 0);
 }
 
 fam_rows_tape fam_training_state(const fam_training *t, int64_t layer, int64_t block)

@@ -1,6 +1,6 @@
 /*
- * model/training_backward.c: the way back through a batch, layer by layer from the top, within a layer span by span from
- * the last, and within a span through the state from its last block to its first.
+ * model/training_backward.c: the way back through a batch, layer by layer from the top, within a layer span by span
+ * from the last, and within a span through the state from its last block to its first.
  */
 #include "model/training_private.h"
 
@@ -52,8 +52,8 @@ static void project_back(fam_training *t, fam_gradients *gradients, int64_t laye
 static void finish_back(fam_training *t, fam_gradients *gradients, int64_t layer, const fam_rows_tape *tape, int64_t n,
                         float *dx)
 {
-    fam_layer_feed_forward_backward(t->exec, t->model, layer, gradients, &t->backward_scratch, dx, tape->mid, tape->gate,
-                                    tape->up, n);
+    fam_layer_feed_forward_backward(t->exec, t->model, layer, gradients, &t->backward_scratch, dx, tape->mid,
+                                    tape->gate, tape->up, n);
     fam_layer_attended_backward(t->exec, t->model, layer, gradients, &t->backward_scratch, t->dattended, dx,
                                 tape->attended, n);
 }
@@ -93,9 +93,13 @@ static void block_back(fam_training *t, fam_gradients *gradients, int64_t layer,
             if (fam_training_has_residual(t, block, b))
                 ops->add(t->exec, t->dstate + b * part, t->dupdate + b * part, part);
     }
-    const back_rows rows = {.dq = updated ? t->dstate_q : NULL, .dk = fam_training_dstate_key(t, t->dstate_k, block),
-                            .dv = fam_training_dstate_key(t, t->dstate_v, block), .n = n, .sequences = t->sequences,
-                            .total = t->model->window.fam_length, .q_rope = fam_training_state_rope(t, block + 1),
+    const back_rows rows = {.dq = updated ? t->dstate_q : NULL,
+                            .dk = fam_training_dstate_key(t, t->dstate_k, block),
+                            .dv = fam_training_dstate_key(t, t->dstate_v, block),
+                            .n = n,
+                            .sequences = t->sequences,
+                            .total = t->model->window.fam_length,
+                            .q_rope = fam_training_state_rope(t, block + 1),
                             .k_rope = fam_training_state_rope(t, block)};
     project_back(t, gradients, layer, tape.x, &rows, t->dstate);
 }
@@ -135,8 +139,15 @@ static void span_back(fam_training *t, fam_gradients *gradients, int64_t layer, 
     if (!embeds && gradients->trained == FAM_TRAIN_PROMPT)
         return;
     fam_rope_rows rope = fam_training_token_rope(t, span);
-    const back_rows rows = {.dq = t->dq, .dk = t->dk, .dv = t->dv, .n = span->rows, .sequences = t->sequences,
-                            .first = span->start, .total = t->tokens, .q_rope = rope, .k_rope = rope};
+    const back_rows rows = {.dq = t->dq,
+                            .dk = t->dk,
+                            .dv = t->dv,
+                            .n = span->rows,
+                            .sequences = t->sequences,
+                            .first = span->start,
+                            .total = t->tokens,
+                            .q_rope = rope,
+                            .k_rope = rope};
     project_back(t, gradients, layer, tape.x, &rows, embeds ? dx : NULL);
 }
 
@@ -175,8 +186,14 @@ static void prompt_back(fam_training *t, fam_gradients *gradients)
     int64_t rows = model->window.fam_length, elements = rows * model->config.hidden_size;
     size_t bytes = (size_t)key_elements(t, rows) * sizeof(float);
     fam_rope_rows rope = {.cos = t->prompt_cos, .sin = t->prompt_sin};
-    const back_rows flow = {.dq = t->dstate_q, .dk = t->dstate_k, .dv = t->dstate_v, .n = rows, .sequences = 1,
-                            .total = rows, .q_rope = rope, .k_rope = rope};
+    const back_rows flow = {.dq = t->dstate_q,
+                            .dk = t->dstate_k,
+                            .dv = t->dstate_v,
+                            .n = rows,
+                            .sequences = 1,
+                            .total = rows,
+                            .q_rope = rope,
+                            .k_rope = rope};
     for (int64_t l = model->config.layers - 2; l >= 0; l--) {
         const fam_rows_tape tape = fam_training_prompt(t, l);
         float *dx = t->dinitial + (l + 1) * elements;
@@ -202,7 +219,8 @@ fam_status fam_training_backward(fam_training *t, fam_gradients *gradients, doub
     fam_training_loss_back(t, gradients, scale);
     if (t->fam)
         ops->zero(t->exec, t->dinitial,
-                  (size_t)(model->config.layers * model->window.fam_length * model->config.hidden_size) * sizeof(float));
+                  (size_t)(model->config.layers * model->window.fam_length * model->config.hidden_size) *
+                      sizeof(float));
     for (int64_t l = model->config.layers - 1; l >= 0; l--)
         layer_back(t, gradients, l);
     if (gradients->embeddings)

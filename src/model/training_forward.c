@@ -1,20 +1,23 @@
 /*
- * model/training_forward.c: a batch forward, layer by layer, span by span, keeping what the way back needs; and the second
- * time through a layer, for what was not kept.
+ * model/training_forward.c: a batch forward, layer by layer, span by span, keeping what the way back needs; and the
+ * second time through a layer, for what was not kept.
  */
 #include "model/training_private.h"
 
 /* Projects rows of `sequences` sequences; keys from row `first` of `total` on. */
-static void project(fam_training *t, int64_t layer, const fam_rows_tape *tape, int64_t n, int64_t sequences, int64_t first,
-                    int64_t total, fam_rope_rows q_rope, fam_rope_rows k_rope)
+static void project(fam_training *t, int64_t layer, const fam_rows_tape *tape, int64_t n, int64_t sequences,
+                    int64_t first, int64_t total, fam_rope_rows q_rope, fam_rope_rows k_rope)
 {
     const fam_model *model = t->model;
     int64_t width = model->config.head_dim;
     size_t at = (size_t)(first * width) * fam_dtype_bytes(model->backend->dtype);
-    const fam_key_place place = {.k = (char *)tape->k + at, .v = (char *)tape->v + at,
+    const fam_key_place place = {.k = (char *)tape->k + at,
+                                 .v = (char *)tape->v + at,
                                  .layout = {.row_stride = width, .head_stride = total * width},
-                                 .sequences = sequences, .sequence_stride = model->config.kv_heads * total * width};
-    fam_layer_project(t->exec, model, &model->layers[layer], &t->forward_scratch, tape->x, n, q_rope, k_rope, tape->q, &place);
+                                 .sequences = sequences,
+                                 .sequence_stride = model->config.kv_heads * total * width};
+    fam_layer_project(t->exec, model, &model->layers[layer], &t->forward_scratch, tape->x, n, q_rope, k_rope, tape->q,
+                      &place);
 }
 
 static void attend(fam_training *t, int64_t count)
@@ -64,7 +67,8 @@ static void prompt_pass(fam_training *t)
     const fam_model *model = t->model;
     fam_backend *backend = t->exec->backend;
     int64_t rows = model->window.fam_length, width = model->config.hidden_size, layers = model->config.layers;
-    backend->ops->copy(backend, fam_training_prompt(t, 0).x, model->initial_states, (size_t)(rows * width) * sizeof(float));
+    backend->ops->copy(backend, fam_training_prompt(t, 0).x, model->initial_states,
+                       (size_t)(rows * width) * sizeof(float));
     for (int64_t l = 0; l < layers; l++) {
         const fam_rows_tape tape = fam_training_prompt(t, l);
         float *kappa = t->kappa + l * fam_training_state_rows(t);
@@ -97,7 +101,8 @@ static void first_state(fam_training *t, int64_t layer)
     for (int64_t b = 0; b < t->sequences; b++) {
         size_t bytes = (size_t)elements * sizeof(float);
         if (fam_training_given(t, b))
-            backend->ops->write(backend, state + b * elements, t->batch.start_states + (b * layers + layer) * elements, bytes);
+            backend->ops->write(backend, state + b * elements, t->batch.start_states + (b * layers + layer) * elements,
+                                bytes);
         else
             backend->ops->copy(backend, state + b * elements, fam_training_prompt(t, layer).x, bytes);
     }
@@ -237,10 +242,12 @@ static fam_status prepare(fam_training *t, fam_error *error)
     const fam_model *model = t->model;
     const fam_backend_ops *ops = t->exec->backend->ops;
     int64_t all = t->sequences * t->tokens, state = fam_training_state_rows(t),
-            counts[] = {t->sequences * t->span, fam_training_span_at(t, t->spans - 1).rows, state, model->window.fam_length},
+            counts[] = {t->sequences * t->span, fam_training_span_at(t, t->spans - 1).rows, state,
+                        model->window.fam_length},
             logits[] = {t->logit_rows_max, all % t->logit_rows_max};
     bool back = t->options.backward;
-    FAM_FAIL_IF(!ops->matmul_backward, FAM_STATUS_UNSUPPORTED, "training: found device %s, which cannot train", ops->name);
+    FAM_FAIL_IF(!ops->matmul_backward, FAM_STATUS_UNSUPPORTED, "training: found device %s, which cannot train",
+                ops->name);
     for (int64_t l = 0; l < model->config.layers; l++) {
         for (int i = 0; i < (t->fam ? 4 : 2); i++) {
             FAM_TRY(fam_layer_prepare(t->exec, &model->layers[l], counts[i], error));

@@ -16,29 +16,35 @@ static size_t activation_bytes(const fam_training *t, int64_t elements)
     return (size_t)elements * fam_dtype_bytes(t->model->backend->dtype);
 }
 
-/* Job number `number`: some rows of a tape, from `row` on; their gradients lie at row `back_row` of t->dattended and dq. */
-static void begin_job(fam_training *t, int64_t number, const fam_rows_tape *tape, int64_t row, int64_t queries, float *dq)
+/* Job number `number`: some rows of a tape, from `row` on; their gradients are in the same rows of t->dattended, dq. */
+static void begin_job(fam_training *t, int64_t number, const fam_rows_tape *tape, int64_t row, int64_t queries,
+                      float *dq)
 {
     int64_t stride = t->model->config.heads * t->model->config.head_dim;
     size_t at = activation_bytes(t, row * stride);
-    t->jobs[number] = (fam_attention_job){.out = (char *)tape->attended + at, .q = (const char *)tape->q + at,
-                                          .q_stride = stride, .out_stride = stride, .queries = queries};
+    t->jobs[number] = (fam_attention_job){.out = (char *)tape->attended + at,
+                                          .q = (const char *)tape->q + at,
+                                          .q_stride = stride,
+                                          .out_stride = stride,
+                                          .queries = queries};
     if (t->options.backward)
         t->backward_jobs[number] = (fam_attention_backward_job){
             .forward = &t->jobs[number], .dout = t->dattended + row * stride, .dq = dq + row * stride};
 }
 
-/* Keys [from, to) of sequence b in [B, G, rows, D] buffers become one more range of the job, all visible. dk, dv NULL: they
- * count as given. */
-static fam_key_range *add_range(fam_training *t, int64_t number, const fam_rows_tape *tape, int64_t rows, int64_t sequence,
-                                int64_t from, int64_t to, float *dk, float *dv)
+/* Keys [from, to) of a sequence in [B, G, rows, D] buffers become one more range of the job, all visible. dk, dv NULL:
+ * they count as given. */
+static fam_key_range *add_range(fam_training *t, int64_t number, const fam_rows_tape *tape, int64_t rows,
+                                int64_t sequence, int64_t from, int64_t to, float *dk, float *dv)
 {
     fam_attention_job *job = &t->jobs[number];
     int64_t width = t->model->config.head_dim, at = key_elements(t, rows, sequence) + from * width;
     int range = job->range_count++;
     job->ranges[range] = (fam_key_range){.k = (const char *)tape->k + activation_bytes(t, at),
                                          .v = (const char *)tape->v + activation_bytes(t, at),
-                                         .head_stride = rows * width, .rows = to - from, .upper = to - from};
+                                         .head_stride = rows * width,
+                                         .rows = to - from,
+                                         .upper = to - from};
     if (t->options.backward) {
         fam_attention_backward_job *back = &t->backward_jobs[number];
         back->gradients[range].dk = dk ? dk + at : NULL;
@@ -68,8 +74,8 @@ static void add_token_range(fam_training *t, int64_t number, const fam_rows_tape
                             int64_t from, int64_t to, bool given)
 {
     int64_t oldest = fam_oldest_visible(&t->model->window, begin);
-    fam_key_range *range = add_range(t, number, tape, t->tokens, sequence, from, to, given ? NULL : t->dk,
-                                     given ? NULL : t->dv);
+    fam_key_range *range =
+        add_range(t, number, tape, t->tokens, sequence, from, to, given ? NULL : t->dk, given ? NULL : t->dv);
     range->lower = oldest - from;
     range->lower_moves = fam_window_slides(&t->model->window);
     range->upper = begin - from + 1;
@@ -110,8 +116,8 @@ int64_t fam_training_update_jobs(fam_training *t, int64_t layer, int64_t update)
     for (int64_t b = 0; b < t->sequences; b++) {
         begin_job(t, b, &state, b * window->fam_length, window->fam_length, t->dstate_q);
         add_state_range(t, b, layer, update, b);
-        add_range(t, b, &tokens, t->tokens, b, fam_block_start(window, update), fam_block_start(window, update + 1), t->dk,
-                  t->dv);
+        add_range(t, b, &tokens, t->tokens, b, fam_block_start(window, update), fam_block_start(window, update + 1),
+                  t->dk, t->dv);
     }
     return t->sequences;
 }

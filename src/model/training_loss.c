@@ -1,6 +1,6 @@
 /*
- * model/training_loss.c: everything after the last layer, both ways: final norm, head, loss. Some rows' logits at a time.
- * They are made a second time on the way back, unless all rows' are still there.
+ * model/training_loss.c: everything after the last layer, both ways: final norm, head, loss. Some rows' logits at a
+ * time. They are made a second time on the way back, unless all rows' are still there.
  */
 #include "model/training_private.h"
 
@@ -81,10 +81,10 @@ void fam_training_loss_back(fam_training *t, fam_gradients *gradients, double sc
         t->logits_there = false; /* their gradients take their place */
         ops->cross_entropy_backward(t->exec, t->logits, t->logits, t->targets + row, t->row_scale, n,
                                     model->config.vocab_size);
-        ops->zero(t->exec, t->dnormed, (size_t)(n * width) * sizeof(float));
         const fam_matmul_backward_job job = {
             .din = t->dnormed, .dweight = model->head_is_embeddings ? gradients->embeddings : gradients->head,
-            .dout = t->logits, .in = t->logit_rows, .weight = model->head.weight};
+            .dout = t->logits, .in = t->logit_rows, .weight = model->head.weight,
+            .overwrite = true};
         ops->matmul_backward(t->exec, &job, 1, n);
         ops->rms_norm_backward(t->exec, t->dx + row * width, gradients->final_norm, t->dnormed, final_rows(t, row),
                                model->final_norm, model->config.rms_norm_eps, n, width);

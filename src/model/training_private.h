@@ -1,9 +1,9 @@
 /*
  * model/training_private.h: what a training pass keeps; for training*.c alone.
  *
- * For B sequences of T tokens, U complete blocks, state rows F. Tokens are worked on a span at a time: S consecutive tokens
- * (whole blocks, where there are blocks) of all sequences, so that what lives for a span only does not grow with T. All
- * ways of keeping or making again go through the same spans with the same calls, and so give the same bits.
+ * For B sequences of T tokens, U complete blocks, state rows F. Tokens are worked on a span at a time: S consecutive
+ * tokens (whole blocks, where there are blocks) of all sequences, so that what lives for a span only does not grow with
+ * T. All ways of keeping or making again go through the same spans with the same calls, and so give the same bits.
  *
  *   token rows  span by span; within a span of s tokens row b s + i;   token keys  [B, G, T, D]
  *   state rows  row b F + i;                                           state keys  [B, G, F, D]
@@ -19,8 +19,8 @@ enum {
     /* Token rows of a span, about: many enough that products and attention occupy many threads, few enough that what a
      * span needs (some 20 numbers of the layer's width a row) stays small beside the inputs of all layers. */
     FAM_TRAINING_SPAN_ROWS = 4096,
-    /* Logits at a time: at least so many rows, so that the head's weights and gradient are not read for a few rows; more
-     * where the vocabulary is small. */
+    /* Logits at a time: at least so many rows, so that the head's weights and gradient are not read for a few rows;
+     * more where the vocabulary is small. */
     FAM_TRAINING_LOGIT_ROWS = 512,
     FAM_TRAINING_LOGIT_BYTES = 128 << 20,
     FAM_TRAINING_BUFFERS = 96
@@ -57,8 +57,8 @@ struct fam_training {
     int64_t logit_rows_max;
     fam_training_batch batch;
 
-    /* Tapes: .x of all layers (and the last one's result) if there is a way back, else of one at a time; the rest of all
-     * layers, of one, or of one span of it, as the options say. */
+    /* Tapes: .x of all layers (and the last one's result) if there is a way back, else of one at a time; the rest of
+     * all layers, of one, or of one span of it, as the options say. */
     fam_rows_tape token, state, prompt;
     float *kappa;                   /* [L, B F]: RMS of the prompt's rows, the same for each sequence */
     float *cos, *sin;               /* [B T, D/2] in row order */
@@ -119,14 +119,14 @@ void fam_training_place(const fam_training *t, int64_t row, int64_t *sequence, i
 
 /* What comes into a layer [B T, E], from a row on; layer L: what comes out of the last. */
 float *fam_training_x(const fam_training *t, int64_t layer, int64_t row);
-/* The tapes of a span's tokens (k and v: of all tokens of the layer), of the state that block `block` reads and its update,
- * and of the prompt, in one layer. */
+/* The tapes of a span's tokens (k and v: of all tokens of the layer), of the state that block `block` reads and its
+ * update, and of the prompt, in one layer. */
 fam_rows_tape fam_training_tokens(const fam_training *t, int64_t layer, const fam_training_span *span);
 fam_rows_tape fam_training_state(const fam_training *t, int64_t layer, int64_t block);
 fam_rows_tape fam_training_prompt(const fam_training *t, int64_t layer);
 
-/* Fill t->jobs; with a way back also t->backward_jobs, from t->dattended to t->dq (or t->dstate_q) and all keys' gradients.
- * Return how many. */
+/* Fill t->jobs; with a way back also t->backward_jobs, from t->dattended to t->dq (or t->dstate_q) and all keys'
+ * gradients. Return how many. */
 int64_t fam_training_token_jobs(fam_training *t, int64_t layer, const fam_training_span *span);
 int64_t fam_training_update_jobs(fam_training *t, int64_t layer, int64_t update); /* one a sequence */
 int64_t fam_training_prompt_job(fam_training *t, int64_t layer);

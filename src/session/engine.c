@@ -263,6 +263,7 @@ void fam_engine_info_get(const fam_engine *engine, fam_engine_info *out)
         .window = model->window.window,
         .context = engine->context,
         .adapter_count = (size_t)engine->adapter_count};
+    memcpy(out->fingerprint, engine->fingerprint, sizeof out->fingerprint);
 }
 
 void fam_engine_parts_get(fam_engine *engine, fam_engine_parts *out)

@@ -71,7 +71,8 @@ static const char *pre_name(const fam_tokenizer *t)
     const fam_split *s = t->splits;
     size_t count = t->split_count;
     for (size_t i = 0; i < count; i++)
-        if (s[i].behavior != FAM_SPLIT_ISOLATED || s[i].add_prefix_space || (s[i].invert && s[i].kind != FAM_SPLIT_GPT2))
+        if (s[i].behavior != FAM_SPLIT_ISOLATED || s[i].add_prefix_space ||
+            (s[i].invert && s[i].kind != FAM_SPLIT_GPT2))
             return NULL;
     if (count > 1 && s[count - 1].kind == FAM_SPLIT_NOTHING)
         count--;
@@ -118,10 +119,10 @@ static fam_status add_tokens(json_t *vocab, json_t *added, const fam_tokenizer *
         if (token->in_model)
             failed = json_object_set_new_nocheck(vocab, text, json_integer(id));
         if (token->kind >= FAM_TOKEN_ADDED)
-            failed |= json_array_append_new(added, json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", (int)id,
-                                                             "content", text, "single_word", 0, "lstrip", 0, "rstrip",
-                                                             0, "normalized", 0, "special",
-                                                             token->kind == FAM_TOKEN_SPECIAL));
+            failed |=
+                json_array_append_new(added, json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", (int)id, "content",
+                                                       text, "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized",
+                                                       0, "special", token->kind == FAM_TOKEN_SPECIAL));
         FAM_FAIL_IF(failed, FAM_STATUS_OUT_OF_MEMORY, "%s: out of memory", t->name);
         fam_free(memory, text);
         text = NULL;
@@ -233,11 +234,13 @@ static fam_status make_config(json_t **out, const fam_tokenizer *t, fam_memory *
         FAM_TRY(token_text(&bos, t, t->bos, memory, error));
     if (t->eos >= 0)
         FAM_TRY(token_text(&eos, t, t->eos, memory, error));
-    FAM_FAIL_IF(t->chat_template && !fam_utf8_valid((const uint8_t *)t->chat_template, strlen(t->chat_template)), FAM_STATUS_UNSUPPORTED,
-                "%s: tokenizer: chat template: found one that is not UTF-8, need UTF-8", t->name);
+    FAM_FAIL_IF(t->chat_template && !fam_utf8_valid((const uint8_t *)t->chat_template, strlen(t->chat_template)),
+                FAM_STATUS_UNSUPPORTED, "%s: tokenizer: chat template: found one that is not UTF-8, need UTF-8",
+                t->name);
     FAM_TRY_ALLOC(*out,
-                  json_pack("{s:s, s:b, s:s?, s:s?, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "add_bos_token",
-                            t->add_bos, "bos_token", bos, "eos_token", eos, "clean_up_tokenization_spaces", 0),
+                  json_pack("{s:s, s:b, s:s?, s:s?, s:b}", "tokenizer_class", "PreTrainedTokenizerFast",
+                            "add_bos_token", t->add_bos, "bos_token", bos, "eos_token", eos,
+                            "clean_up_tokenization_spaces", 0),
                   t->name);
     if (t->chat_template)
         FAM_FAIL_IF(json_object_set_new(*out, "chat_template", json_string(t->chat_template)) != 0,
@@ -284,7 +287,8 @@ static fam_status check_for_gguf(const fam_tokenizer *t, int64_t rows, fam_error
     fam_status status = FAM_OK;
     const char *name = pre_name(t);
     FAM_FAIL_IF(!name, FAM_STATUS_UNSUPPORTED,
-                "%s: pre_tokenizer: found one that GGUF has no name for, need that of GPT-2, SmolLM or Llama 3", t->name);
+                "%s: pre_tokenizer: found one that GGUF has no name for, need that of GPT-2, SmolLM or Llama 3",
+                t->name);
     bool ignores = strcmp(name, "llama-bpe") == 0;
     FAM_FAIL_IF(t->ignore_merges != ignores, FAM_STATUS_UNSUPPORTED,
                 "%s: model: ignore_merges: found %s, need %s, which GGUF means by pre-tokenizer %s", t->name,
@@ -317,8 +321,8 @@ static fam_status put_tokens(const fam_tokenizer *t, fam_gguf_writer *writer, in
             text = padding;
             length = fam_tokenizer_padding_name(padding, id);
             FAM_FAIL_IF(fam_vocabulary_find(&t->vocabulary, text, length) >= 0, FAM_STATUS_UNSUPPORTED,
-                        "%s: token %lld: found none, and another that is called %s; need another name for that", t->name,
-                        (long long)id, padding);
+                        "%s: token %lld: found none, and another that is called %s; need another name for that",
+                        t->name, (long long)id, padding);
         }
         fam_gguf_put_element(writer, text, length);
     }

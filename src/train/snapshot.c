@@ -70,8 +70,7 @@ fam_status fam_snapshot_begin(fam_snapshot_writer **out, fam_run_folder *folder,
     *out = writer;
     writer = NULL;
 done:
-    if (writer)
-        writer_free(writer);
+    fam_snapshot_abort(writer);
     return status;
 }
 

@@ -36,15 +36,15 @@ static void an_export_scores_as_the_model_with_its_adapter(void **state)
 {
     (void)state;
     const char *ids = run_write_ids("ids", 120, 81, 5);
-    double want = nll_of((run_plan){.arguments = {"score", base(), "--adapter", adapter(":0.5"), "--ids-file", ids, "--json", "--dtype",
-                                     "f32"}});
+    double want = nll_of((run_plan){
+        .arguments = {"score", base(), "--adapter", adapter(":0.5"), "--ids-file", ids, "--json", "--dtype", "f32"}});
     double plain = nll_of((run_plan){.arguments = {"score", base(), "--ids-file", ids, "--json", "--dtype", "f32"}});
     static const char *const outs[] = {"merged", "merged.gguf", "other"};
     assert_true(plain - want > 1e-3 || want - plain > 1e-3);
     for (int i = 0; i < 3; i++) {
         const char *out = run_file(outs[i]);
-        run_result result = run("export", base(), "--adapter", adapter(":0.5"), "--out", out, i == 2 ? "--format" : NULL,
-                                i == 2 ? "gguf" : NULL);
+        run_result result = run("export", base(), "--adapter", adapter(":0.5"), "--out", out,
+                                i == 2 ? "--format" : NULL, i == 2 ? "gguf" : NULL);
         expect_code(result, 0);
         assert_int_equal(result.out_size, 0);
         expect_contains(result.err, i == 0 ? "a Hugging Face directory of f32" : "a GGUF file of f32");
@@ -63,7 +63,8 @@ static void an_export_scores_as_the_model_with_its_adapter(void **state)
 static void text_goes_through_both_formats(void **state)
 {
     (void)state;
-    static const char *const tokenizers[] = {"gpt2", "digits", "split_llama3"}, text[] = "Ah,  12 Ishmael<|im_end|>\n\xc3\xa4";
+    static const char *const tokenizers[] = {"gpt2", "digits", "split_llama3"},
+                             text[] = "Ah,  12 Ishmael<|im_end|>\n\xc3\xa4";
     for (int i = 0; i < 3; i++) {
         char names[4][16];
         const char *from = NULL, *model = NULL;
@@ -103,7 +104,8 @@ static void mistakes_are_refused_and_leave_nothing(void **state)
     expect_refused(run("export", base(), "--out", out, "--type", "q4_0"), 2, "need one of f32|f16|bf16");
     expect_refused(run("export", base(), "--out", out, "--out", out), 2, "--out");
     expect_refused(run("export", base(), "--out", out, "--mode", "full", "--block-size", "0"), 2, "--block-size");
-    expect_refused(run("export", base(), "--out", out, "--mode", "bswa", "--window", "5"), 2, "--window: found mode bswa");
+    expect_refused(run("export", base(), "--out", out, "--mode", "bswa", "--window", "5"), 2,
+                   "--window: found mode bswa");
     expect_refused(run("export", base(), "--out", out, "--threads", "2"), 2, "unknown option --threads");
     expect_refused(run("export", base(), "--out", base()), 2, "found the model itself");
     expect_refused(run("export", base(), "--out", "/dev/full"), 5, "/dev/full: found something there already");
@@ -117,7 +119,8 @@ static void mistakes_are_refused_and_leave_nothing(void **state)
     run_write_text("there", "theirs");
     expect_refused(run("export", base(), "--out", run_file("there")), 5, "there: found something there already");
     assert_int_equal(mkdir(run_file("closed"), 0555), 0);
-    run_result result = run_plan_now((run_plan){{"export", base(), "--out", run_file("closed/out")}, .unprivileged = true});
+    run_result result =
+        run_plan_now((run_plan){{"export", base(), "--out", run_file("closed/out")}, .unprivileged = true});
     if (result.code != 98) { /* 98: nobody else may run the program here */
         expect_code(result, 5);
         expect_contains(result.err, "Permission denied");
@@ -134,7 +137,8 @@ static void a_tokenizer_that_gguf_cannot_carry_is_refused_by_name(void **state)
     snprintf(path, sizeof path, "%s/tokenizer.json", model);
     snprintf(command, sizeof command, "sed -i 's/\"use_regex\":true},\"post/\"use_regex\":false},\"post/' %s", path);
     assert_int_equal(system(command), 0);
-    expect_refused(run("export", model, "--out", run_file("out.gguf")), 3, "pre_tokenizer: found one that GGUF has no name");
+    expect_refused(run("export", model, "--out", run_file("out.gguf")), 3,
+                   "pre_tokenizer: found one that GGUF has no name");
     assert_int_equal(access(run_file("out.gguf"), F_OK), -1);
     run_result result = run("export", model, "--out", run_file("out")); /* a directory carries it */
     expect_code(result, 0);

@@ -17,8 +17,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { ENTRIES = 4, TOKENS = 64 };
 
 static const char text[] = "Some text. It goes on.\nAnd on \xc3\xa4.";
-static const char lines[] = "{\"text\":\"abc\"}\n\n{\"prompt\":\"a\",\"completion\":\"b\"}\r\n{\"text\":\"a longer text than those "
-                            "before, so that it is cut and goes on in the next sequence\"}\nbad\n{\"text\":\"end\"}";
+static const char lines[] =
+    "{\"text\":\"abc\"}\n\n{\"prompt\":\"a\",\"completion\":\"b\"}\r\n{\"text\":\"a longer text than those "
+    "before, so that it is cut and goes on in the next sequence\"}\nbad\n{\"text\":\"end\"}";
 
 static char *make_file(const char *content)
 {
@@ -76,22 +77,34 @@ static void restore(fam_source *source, fam_memory *memory, const uint8_t *data,
     fam_free(memory, after);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* The source that all inputs are tried on, each from its beginning. */
+static fam_source *make_source(fam_memory *memory)
 {
     static fam_memory tokenizer_memory;
-    static fam_tokenizer *tokenizer;
     static fam_data_options entries[ENTRIES];
-    fam_memory memory;
     fam_source *source;
     fam_error error;
-    if (!tokenizer) {
-        fam_memory_init(&tokenizer_memory);
-        tokenizer = byte_tokenizer_open(&tokenizer_memory);
-        make_entries(entries);
-    }
-    fam_memory_init(&memory);
-    if (fam_source_create(&source, &memory, entries, ENTRIES, tokenizer, 1, &error) != FAM_OK)
+    fam_memory_init(&tokenizer_memory);
+    fam_memory_init(memory);
+    make_entries(entries);
+    if (fam_source_create(&source, memory, entries, ENTRIES, byte_tokenizer_open(&tokenizer_memory), 1, &error) !=
+        FAM_OK)
         abort();
+    return source;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static fam_memory memory;
+    static fam_source *source;
+    static uint8_t *start;
+    static size_t start_size;
+    fam_error error;
+    if (!source) {
+        source = make_source(&memory);
+        if (fam_source_save(source, &start, &start_size, &error) != FAM_OK)
+            abort();
+    }
     uint8_t *copy = malloc(size + !size);
     if (!copy)
         abort();
@@ -104,8 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         restore(source, &memory, copy, size);
     }
     free(copy);
-    fam_source_free(source);
-    if (memory.bytes != 0)
+    if (fam_source_restore(source, start, start_size, &error) != FAM_OK)
         abort();
     return 0;
 }

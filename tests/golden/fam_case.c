@@ -3,8 +3,9 @@
  *          [--recompute none|layer|span]
  *
  * Runs a golden case through the engine that `fam` uses and writes what expected.safetensors would hold: logits, hidden,
- * initial_states, states, loss, and the gradients grad.NAME if the case asks for them (by the training pass). Feeds the case's chunks as given; --span caps how many tokens are worked on at once (0, the
- * default: no cap). Never opens expected.safetensors.
+ * initial_states, states, loss, and the gradients grad.NAME if the case asks for them (by the training pass). Feeds the
+ * case's chunks as given; --span caps how many tokens are worked on at once (0, the default: no cap). Never opens
+ * expected.safetensors.
  */
 #include <errno.h>
 #include <math.h>

@@ -255,7 +255,10 @@ static void gradients_made_again_in_float32(void **state)
     open_cases();
     for (size_t s = 0; s < sizeof SPANS / sizeof *SPANS; s++)
         for (int recompute = 1; recompute <= 2; recompute++)
-            run_cases(&(plan){.span = SPANS[s], .dtype = "f32", .threads = "1", .recompute = recompute == 1 ? "layer" : "span"});
+            run_cases(&(plan){.span = SPANS[s],
+                              .dtype = "f32",
+                              .threads = "1",
+                              .recompute = recompute == 1 ? "layer" : "span"});
     close_cases();
 }
 

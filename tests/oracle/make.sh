@@ -5,13 +5,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-python=${ORACLE_PYTHON:-build/oracle/bin/python}
-if [ -z "${ORACLE_PYTHON:-}" ] && ! cmp -s tests/oracle/requirements.txt build/oracle/requirements.txt; then
-    echo "Installing the packages of tests/oracle/requirements.txt in build/oracle"
-    python3 -m venv build/oracle
-    build/oracle/bin/pip install --quiet --disable-pip-version-check --requirement tests/oracle/requirements.txt
-    cp tests/oracle/requirements.txt build/oracle/requirements.txt
-fi
+python=$(tests/oracle/python.sh --install)
 
 scripts/get-smollm2.sh >/dev/null
 

@@ -38,8 +38,12 @@ static void add(tensor_list *list, const char *name, int64_t rows, int64_t colum
         data[i] = (float)((rows ? 0 : 1) + 2 * size * sum);
     }
     fam_tensor *t = &list->tensors[list->count++];
-    *t = (fam_tensor){.name = copy, .type = FAM_TYPE_F32, .n_dims = rows ? 2 : 1, .data = (const uint8_t *)data,
-                      .shape = {rows ? rows : columns, rows ? columns : 0}, .bytes = (size_t)elements * sizeof *data};
+    *t = (fam_tensor){.name = copy,
+                      .type = FAM_TYPE_F32,
+                      .n_dims = rows ? 2 : 1,
+                      .data = (const uint8_t *)data,
+                      .shape = {rows ? rows : columns, rows ? columns : 0},
+                      .bytes = (size_t)elements * sizeof *data};
 }
 
 static void write_list(tensor_list *list, const char *path)
@@ -66,8 +70,8 @@ static void add_layer(tensor_list *list, const random_model *m, int64_t layer, b
     const struct {
         const char *name;
         int64_t rows, columns;
-    } projections[] = {{"self_attn.q_proj", q, m->width},   {"self_attn.k_proj", kv, m->width},
-                       {"self_attn.v_proj", kv, m->width},  {"self_attn.o_proj", m->width, q},
+    } projections[] = {{"self_attn.q_proj", q, m->width},    {"self_attn.k_proj", kv, m->width},
+                       {"self_attn.v_proj", kv, m->width},   {"self_attn.o_proj", m->width, q},
                        {"mlp.gate_proj", m->wide, m->width}, {"mlp.up_proj", m->wide, m->width},
                        {"mlp.down_proj", m->width, m->wide}};
     char name[NAME_BYTES];
@@ -109,10 +113,11 @@ static void write_adapter(const char *directory, const random_model *m, tensor_l
     for (int64_t l = 0; l < m->layers; l++)
         add_layer(list, m, l, true);
     write_list(list, scratch_path(path, "adapter_model.safetensors"));
-    snprintf(text, sizeof text,
-             "{\"peft_type\": \"LORA\", \"r\": %lld, \"lora_alpha\": %lld, \"target_modules\": [\"q_proj\", \"k_proj\", "
-             "\"v_proj\", \"o_proj\", \"gate_proj\", \"up_proj\", \"down_proj\"]}",
-             (long long)m->rank, (long long)(2 * m->rank));
+    snprintf(
+        text, sizeof text,
+        "{\"peft_type\": \"LORA\", \"r\": %lld, \"lora_alpha\": %lld, \"target_modules\": [\"q_proj\", \"k_proj\", "
+        "\"v_proj\", \"o_proj\", \"gate_proj\", \"up_proj\", \"down_proj\"]}",
+        (long long)m->rank, (long long)(2 * m->rank));
     scratch_write_text(path, "adapter_config.json", text);
 }
 

@@ -1,6 +1,6 @@
 /*
- * tests/support/random_model.h: a llama model of any shape with random weights, written as a directory, with a prompt for
- * the feedback memory and perhaps a LoRA adapter beside it.
+ * tests/support/random_model.h: a llama model of any shape with random weights, written as a directory, with a prompt
+ * for the feedback memory and perhaps a LoRA adapter beside it.
  */
 #ifndef TESTS_SUPPORT_RANDOM_MODEL_H
 #define TESTS_SUPPORT_RANDOM_MODEL_H

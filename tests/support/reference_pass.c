@@ -37,8 +37,8 @@ struct reference_pass {
     int count;
     double *embeddings, *head, *final_norm, *prompt;
     layer *layers;
-    double *noise;              /* [B, L, U, F, E] */
-    double *given_k, *given_v;  /* [B, L, T, G D] */
+    double *noise;             /* [B, L, U, F, E] */
+    double *given_k, *given_v; /* [B, L, T, G D] */
     double *nll, *states;
     bool record;
 };
@@ -102,8 +102,9 @@ reference_pass *reference_pass_open(const fam_model *model, fam_exec *exec, cons
 {
     reference_pass *p = calloc(1, sizeof *p);
     const fam_model_config *c = &model->config;
-    int64_t width = c->hidden_size, wide = c->intermediate_size, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim,
-            rows = model->window.fam_length, tokens = options->sequences * options->tokens;
+    int64_t width = c->hidden_size, wide = c->intermediate_size, q = c->heads * c->head_dim,
+            kv = c->kv_heads * c->head_dim, rows = model->window.fam_length,
+            tokens = options->sequences * options->tokens;
     p->model = model;
     p->exec = exec;
     p->options = *options;
@@ -210,7 +211,8 @@ static void rotate(const reference_pass *p, double *x, int64_t heads, double pos
     int64_t width = p->model->config.head_dim, half = width / 2;
     for (int64_t h = 0; h < heads; h++) {
         for (int64_t i = 0; i < half; i++) {
-            double angle = position * p->model->inverse_frequencies[i], a = x[h * width + i], b = x[h * width + half + i];
+            double angle = position * p->model->inverse_frequencies[i], a = x[h * width + i],
+                   b = x[h * width + half + i];
             x[h * width + i] = a * cos(angle) - b * sin(angle);
             x[h * width + half + i] = b * cos(angle) + a * sin(angle);
         }
@@ -342,8 +344,8 @@ static float *normal_numbers(const reference_pass *p, const fam_training_batch *
 }
 
 /* state [F, E] is rescaled to the RMS that initial [F, E] has, and gets its noise. */
-static void rescale(reference_pass *p, const fam_training_batch *batch, int64_t b, int64_t l, int64_t update, double *state,
-                    const double *initial)
+static void rescale(reference_pass *p, const fam_training_batch *batch, int64_t b, int64_t l, int64_t update,
+                    double *state, const double *initial)
 {
     const fam_model *model = p->model;
     int64_t rows = model->window.fam_length, width = model->config.hidden_size;
@@ -352,7 +354,8 @@ static void rescale(reference_pass *p, const fam_training_batch *batch, int64_t 
     float *normal = batch->state_noise != 0 && p->record ? normal_numbers(p, batch, l, update) : NULL;
     for (int64_t i = 0; i < rows; i++) {
         double *row = state + i * width;
-        double target = model->state_norm == FAM_STATE_NORM_RMS_INIT ? root_mean_square(initial + i * width, width, 1e-12) : 1;
+        double target =
+            model->state_norm == FAM_STATE_NORM_RMS_INIT ? root_mean_square(initial + i * width, width, 1e-12) : 1;
         double factor = target / root_mean_square(row, width, 1e-12);
         for (int64_t c = 0; c < width && model->state_norm != FAM_STATE_NORM_NONE; c++)
             row[c] *= factor;
@@ -376,7 +379,7 @@ typedef struct walk {
     const double *initial; /* [L, F, E] */
     double *x;             /* [T, E] */
     projected tokens;
-    double *state;         /* [F, E] */
+    double *state; /* [F, E] */
 } walk;
 
 static projected project_state(const walk *s, int64_t block)
@@ -448,8 +451,8 @@ static void walk_layer(walk *s)
     reference_pass *p = s->p;
     const fam_model_config *c = &p->model->config;
     const fam_window *window = &p->model->window;
-    int64_t tokens = p->options.tokens, kv = c->kv_heads * c->head_dim,
-            place = (s->b * c->layers + s->l) * tokens * kv, elements = window->fam_length * c->hidden_size;
+    int64_t tokens = p->options.tokens, kv = c->kv_heads * c->head_dim, place = (s->b * c->layers + s->l) * tokens * kv,
+            elements = window->fam_length * c->hidden_size;
     double *at = zeros(tokens);
     bool fam = window->mode == FAM_MODE_FAM,
          given = s->batch->start_states && (!s->batch->given || s->batch->given[s->b]);
@@ -501,7 +504,11 @@ double reference_pass_loss(reference_pass *p, const fam_training_batch *batch, b
     double *initial = p->model->window.mode == FAM_MODE_FAM ? initial_states(p) : NULL;
     for (int64_t b = 0; b < p->options.sequences; b++) {
         const int32_t *ids = batch->ids + b * tokens;
-        walk s = {.p = p, .batch = batch, .b = b, .initial = initial, .x = zeros(tokens * width),
+        walk s = {.p = p,
+                  .batch = batch,
+                  .b = b,
+                  .initial = initial,
+                  .x = zeros(tokens * width),
                   .state = zeros(p->model->window.fam_length * width)};
         for (int64_t i = 0; i < tokens; i++)
             memcpy(s.x + i * width, p->embeddings + ids[i] * width, (size_t)width * sizeof *s.x);

@@ -260,7 +260,7 @@ static void every_failing_allocation_is_an_error(void **state)
     assert_true(fail > 15);
 }
 
-/* Every key that we write PEFT writes too, with a value of the same kind; and it calls the tensors by the same names. */
+/* Every key that we write PEFT writes too, with a value of the same kind. */
 static void peft_uses_the_same_keys(void **state)
 {
     (void)state;
@@ -270,8 +270,8 @@ static void peft_uses_the_same_keys(void **state)
     const char *key;
     make_tensors(ALL);
     assert_int_equal(write_it(directory, &what, false, false), FAM_OK);
-    assert_int_equal(
-        fam_json_read(&ours, &memory, scratch_path(directory, "adapter_config.json"), 1 << 20, &error), FAM_OK);
+    assert_int_equal(fam_json_read(&ours, &memory, scratch_path(directory, "adapter_config.json"), 1 << 20, &error),
+                     FAM_OK);
     assert_int_equal(fam_json_read(&theirs, &memory, suite_path("tests/fixtures/tiny_llama/lora/adapter_config.json"),
                                    1 << 20, &error),
                      FAM_OK);
@@ -302,8 +302,8 @@ static void write_drawn(const char *directory)
     static char names[64][96];
     static float data[8192];
     fam_tensor tensors[64], state = {.name = "fam.prompt", .type = FAM_TYPE_F32, .n_dims = 2, .shape = {FAM, WIDTH}};
-    fam_adapter_description what = {.base_model = "gqa_tied_f32", .rank = RANK, .alpha = 4.5, .rslora = true,
-                                    .targets = 0x6f}; /* not gate */
+    fam_adapter_description what = {
+        .base_model = "gqa_tied_f32", .rank = RANK, .alpha = 4.5, .rslora = true, .targets = 0x6f}; /* not gate */
     fam_random random;
     int count = 0;
     float *next = data;
@@ -316,8 +316,11 @@ static void write_drawn(const char *directory)
                 int64_t columns = i == 6 ? INNER : WIDTH, length = RANK * (second ? rows[i] : columns);
                 snprintf(names[count], sizeof names[0], "base_model.model.model.layers.%d.%s.lora_%c.weight", layer,
                          fam_projection_module(i), 'A' + second);
-                tensors[count] = (fam_tensor){.name = names[count], .type = FAM_TYPE_F32, .n_dims = 2,
-                                              .data = (const uint8_t *)next, .bytes = (size_t)length * 4};
+                tensors[count] = (fam_tensor){.name = names[count],
+                                              .type = FAM_TYPE_F32,
+                                              .n_dims = 2,
+                                              .data = (const uint8_t *)next,
+                                              .bytes = (size_t)length * 4};
                 tensors[count].shape[0] = second ? rows[i] : RANK;
                 tensors[count].shape[1] = second ? RANK : columns;
                 next += length;
@@ -346,9 +349,11 @@ static void peft_has_loaded_these_very_bytes(void **state)
     for (int i = 0; i < 4 && !getenv("FAM_UPDATE_FIXTURES"); i++) {
         uint8_t *ours, *theirs;
         size_t size, same;
-        assert_int_equal(fam_file_read(&ours, &size, &memory, scratch_path(directory, files[i]), 1 << 20, &error), FAM_OK);
+        assert_int_equal(fam_file_read(&ours, &size, &memory, scratch_path(directory, files[i]), 1 << 20, &error),
+                         FAM_OK);
         assert_int_equal(
-            fam_file_read(&theirs, &same, &memory, scratch_path(suite_path(WRITTEN), files[i]), 1 << 20, &error), FAM_OK);
+            fam_file_read(&theirs, &same, &memory, scratch_path(suite_path(WRITTEN), files[i]), 1 << 20, &error),
+            FAM_OK);
         if (size != same || memcmp(ours, theirs, size) != 0)
             fail_msg("%s: found other bytes than in %s", files[i], WRITTEN);
         fam_free(&memory, ours);

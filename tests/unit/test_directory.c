@@ -149,11 +149,8 @@ static void every_failing_allocation_is_an_error(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(a_new_directory_appears_whole),
-    cmocka_unit_test(an_abandoned_one_leaves_nothing),
-    cmocka_unit_test(what_came_in_between_is_not_replaced),
-    cmocka_unit_test(directories_are_made_and_files_removed),
-    cmocka_unit_test(paths_are_compared_and_trimmed),
-    cmocka_unit_test(every_failing_allocation_is_an_error),
+    cmocka_unit_test(a_new_directory_appears_whole),        cmocka_unit_test(an_abandoned_one_leaves_nothing),
+    cmocka_unit_test(what_came_in_between_is_not_replaced), cmocka_unit_test(directories_are_made_and_files_removed),
+    cmocka_unit_test(paths_are_compared_and_trimmed),       cmocka_unit_test(every_failing_allocation_is_an_error),
 };
 SUITE_MAIN(tests)

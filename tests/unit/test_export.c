@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/directory.h"
 #include "base/file.h"
 #include "base/float16.h"
 #include "export/private.h"
@@ -125,7 +126,8 @@ static void check_equal(const char *model, const fam_adapter_option *adapters, s
         assert_int_equal(got.fam_positions, want.fam_positions);
         assert_int_equal(got.context_length, want.context_length);
         double worst = difference(apart, merged, tokens, token_count);
-        print_message("%s, mode %s, %s: off by %.1e\n", model, fam_mode_name(mode), format ? "GGUF" : "directory", worst);
+        print_message("%s, mode %s, %s: off by %.1e\n", model, fam_mode_name(mode), format ? "GGUF" : "directory",
+                      worst);
         if (!(worst <= FLOAT32_TOLERANCE))
             fail_msg("need at most %g", FLOAT32_TOLERANCE);
         fam_engine_free(merged);
@@ -163,10 +165,10 @@ static void golden_cases_without_an_adapter_stay_what_they_are(void **state)
 static void each_container_and_type_is_exported(void **state)
 {
     (void)state;
-    static const char *const models[] = {"gqa_tied_f32",     "mqa_untied_bf16", "mha_untied_f16",  "llama3_rope",
-                                         "llama3_rope_old",  "sharded_head_dim", "gguf-F32.gguf",  "gguf-F16.gguf",
-                                         "gguf-BF16.gguf",   "gguf-Q8_0.gguf",  "gguf-Q4_0.gguf",  "gguf-Q4_1.gguf",
-                                         "gguf-mixed.gguf",  "gguf-llama3_rope.gguf", "gguf-untied_mqa.gguf"};
+    static const char *const models[] = {
+        "gqa_tied_f32",     "mqa_untied_bf16", "mha_untied_f16",  "llama3_rope",           "llama3_rope_old",
+        "sharded_head_dim", "gguf-F32.gguf",   "gguf-F16.gguf",   "gguf-BF16.gguf",        "gguf-Q8_0.gguf",
+        "gguf-Q4_0.gguf",   "gguf-Q4_1.gguf",  "gguf-mixed.gguf", "gguf-llama3_rope.gguf", "gguf-untied_mqa.gguf"};
     int32_t tokens[60];
     for (int i = 0; i < 60; i++)
         tokens[i] = i * 37 % 101;
@@ -304,8 +306,8 @@ static void a_directorys_config_keeps_what_it_says_besides(void **state)
     fam_memory memory;
     json_t *object;
     mkdir(model, 0777);
-    tiny_model_write(model, ", \"pad_token_id\": 7, \"torch_dtype\": \"float32\", \"quantization_config\": {\"bits\": 4}",
-                     false);
+    tiny_model_write(
+        model, ", \"pad_token_id\": 7, \"torch_dtype\": \"float32\", \"quantization_config\": {\"bits\": 4}", false);
     scratch_write_text(model, "generation_config.json", "{\"eos_token_id\": [1, 2]}");
     scratch_write_text(model, "README.md", "no part of the model");
     options.ignored_config_keys = ignored;
@@ -442,6 +444,85 @@ static void numbers_that_are_not_finite_are_refused_by_name(void **state)
     scratch_remove(scratch);
 }
 
+static void a_tokenizer_is_not_lost_in_silence(void **state)
+{
+    (void)state;
+    const char *model = tiny_model(), *out = scratch_path(scratch_make(), "out.gguf");
+    fam_export_options options = options_to(out);
+    fam_engine_info info;
+    scratch_write_text(model, "tokenizer.model", "sentencepiece");
+    run_refused(fam_export(model, &options, NULL, error), FAM_STATUS_UNSUPPORTED,
+                "tokenizer.model: tokenizer: found one that GGUF is not written from");
+    assert_int_equal(access(out, F_OK), -1);
+    unlink(scratch_path(model, "tokenizer.model"));
+    run_ok(fam_export(model, &options, NULL, error));
+    fam_engine *engine = open_engine(out, NULL, 0, FAM_AUTO);
+    assert_null(fam_engine_tokenizer(engine));
+    fam_engine_info_get(engine, &info);
+    assert_int_equal(info.vocab_size, TINY_V);
+    fam_engine_free(engine);
+}
+
+/* A model of a terabyte, nearly all of it a hole in its file. */
+static void too_little_space_is_told_before_anything_is_written(void **state)
+{
+    (void)state;
+    enum { WIDTH = 1 << 14 };
+    const uint64_t bytes = (uint64_t)FAM_VOCAB_MAX * WIDTH * 4;
+    const char *scratch = scratch_make(), *model = scratch_path(scratch, "model");
+    char header[2048] = "{", *at = header + 1;
+    uint64_t offset = 0, space = 0, size;
+    fam_memory memory;
+    const struct {
+        const char *name;
+        int64_t rows, columns;
+    } tensors[] = {{"embed_tokens", FAM_VOCAB_MAX, WIDTH},  {"norm", WIDTH, 0},
+                   {"layers.0.input_layernorm", WIDTH, 0},  {"layers.0.post_attention_layernorm", WIDTH, 0},
+                   {"layers.0.self_attn.q_proj", 2, WIDTH}, {"layers.0.self_attn.k_proj", 2, WIDTH},
+                   {"layers.0.self_attn.v_proj", 2, WIDTH}, {"layers.0.self_attn.o_proj", WIDTH, 2},
+                   {"layers.0.mlp.gate_proj", 1, WIDTH},    {"layers.0.mlp.up_proj", 1, WIDTH},
+                   {"layers.0.mlp.down_proj", WIDTH, 1}};
+    fam_memory_init(&memory);
+    run_ok(fam_path_free_space(model, &memory, &space, error));
+    if (space > bytes / 2) {
+        print_message("this disk would hold it\n");
+        skip();
+    }
+    mkdir(model, 0777);
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
+        uint64_t end = offset + (uint64_t)tensors[i].rows * (uint64_t)(tensors[i].columns ? tensors[i].columns : 1) * 4;
+        char columns[32] = "";
+        if (tensors[i].columns)
+            snprintf(columns, sizeof columns, ",%lld", (long long)tensors[i].columns);
+        at += sprintf(at, "%s\"model.%s.weight\":{\"dtype\":\"F32\",\"shape\":[%lld%s],\"data_offsets\":[%llu,%llu]}",
+                      i ? "," : "", tensors[i].name, (long long)tensors[i].rows, columns, (unsigned long long)offset,
+                      (unsigned long long)end);
+        offset = end;
+    }
+    *at++ = '}';
+    size = (uint64_t)(at - header);
+    char whole[4096];
+    memcpy(whole, &size, 8);
+    memcpy(whole + 8, header, size);
+    scratch_write(model, "model.safetensors", whole, 8 + size);
+    scratch_write_text(
+        model, "config.json",
+        "{\"model_type\":\"llama\",\"vocab_size\":16777216,\"hidden_size\":16384,\"intermediate_size\":1,"
+        "\"num_hidden_layers\":1,\"num_attention_heads\":1,\"head_dim\":2,\"tie_word_embeddings\":true}");
+    if (truncate(scratch_path(model, "model.safetensors"), (off_t)(8 + size + offset)) != 0) {
+        print_message("this file system has no file of that length\n");
+        scratch_remove(scratch);
+        skip();
+    }
+    for (int format = FAM_EXPORT_HF; format <= FAM_EXPORT_GGUF; format++) {
+        fam_export_options options = options_to(scratch_path(scratch, "out"));
+        options.format = format;
+        run_refused(fam_export(model, &options, NULL, error), FAM_STATUS_IO, "out: free space: found");
+        assert_int_equal(files_in(scratch), 1);
+    }
+    scratch_remove(scratch);
+}
+
 /* ---- whole or not at all ------------------------------------------------------------------------------------------- */
 
 typedef struct watch {
@@ -561,11 +642,17 @@ static void every_failing_allocation_is_an_error(void **state)
 
 /* ---- RoPE ---------------------------------------------------------------------------------------------------------- */
 
-static fam_model_config rope_config(int64_t head_dim, double theta, double factor, double low, double high, int64_t context)
+static fam_model_config rope_config(int64_t head_dim, double theta, double factor, double low, double high,
+                                    int64_t context)
 {
-    return (fam_model_config){.family = "llama", .head_dim = head_dim, .rope_theta = theta,
-                              .rope_scaling = FAM_ROPE_LLAMA3, .rope_factor = factor, .rope_low_freq_factor = low,
-                              .rope_high_freq_factor = high, .rope_original_context = context};
+    return (fam_model_config){.family = "llama",
+                              .head_dim = head_dim,
+                              .rope_theta = theta,
+                              .rope_scaling = FAM_ROPE_LLAMA3,
+                              .rope_factor = factor,
+                              .rope_low_freq_factor = low,
+                              .rope_high_freq_factor = high,
+                              .rope_original_context = context};
 }
 
 static void llama3_parameters_are_found_again_from_factors(void **state)
@@ -650,6 +737,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(wrong_options_are_refused),
     cmocka_unit_test(nothing_that_is_there_is_replaced),
     cmocka_unit_test(numbers_that_are_not_finite_are_refused_by_name),
+    cmocka_unit_test(a_tokenizer_is_not_lost_in_silence),
+    cmocka_unit_test(too_little_space_is_told_before_anything_is_written),
     cmocka_unit_test(progress_is_told_and_a_cancelled_export_leaves_nothing),
     cmocka_unit_test(a_full_disk_leaves_nothing_behind),
     cmocka_unit_test(every_failing_allocation_is_an_error),

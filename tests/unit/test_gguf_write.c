@@ -218,7 +218,8 @@ static void wrong_tensors_and_data_are_refused(void **state)
     assert_int_equal(memory.bytes, 0);
     assert_int_equal(files_in(scratch), 0);
     writer = create();
-    assert_int_equal(fam_gguf_writer_begin(writer, scratch_path(scratch, "no/x"), two, 2, &error), FAM_STATUS_NOT_FOUND);
+    assert_int_equal(fam_gguf_writer_begin(writer, scratch_path(scratch, "no/x"), two, 2, &error),
+                     FAM_STATUS_NOT_FOUND);
     fam_gguf_writer_abort(writer);
     writer = create();
     assert_int_equal(fam_gguf_writer_commit(writer, &error), FAM_STATUS_INVALID_ARGUMENT); /* it was never begun */

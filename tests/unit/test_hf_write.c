@@ -39,8 +39,7 @@ static fam_model_config config(bool tied)
 static fam_status write_it(const char *directory, const fam_model_config *what, const fam_settings *settings)
 {
     fam_memory_init(&memory);
-    fam_status status =
-        fam_hf_write(directory, &memory, what, settings, 3, -1, list.tensors, list.count, &error);
+    fam_status status = fam_hf_write(directory, &memory, what, settings, 3, -1, list.tensors, list.count, &error);
     assert_int_equal(memory.bytes, 0);
     return status;
 }
@@ -132,8 +131,8 @@ static void config_json_says_what_transformers_reads(void **state)
     assert_string_equal(json_string_value(json_object_get(object, "torch_dtype")), "float32");
     assert_true(json_is_null(json_object_get(object, "rope_scaling")));
     json_decref(object);
-    assert_int_equal(
-        fam_file_read(&text, &size, &memory, scratch_path(directory, "config.json"), 1 << 20, &error), FAM_OK);
+    assert_int_equal(fam_file_read(&text, &size, &memory, scratch_path(directory, "config.json"), 1 << 20, &error),
+                     FAM_OK);
     assert_non_null(strstr((const char *)text, "\"rope_theta\": 12345.6,"));
     assert_non_null(strstr((const char *)text, "\"rms_norm_eps\": 9.999999747378752e-6,"));
     fam_free(&memory, text);

@@ -258,6 +258,18 @@ static void a_random_segment_is_repeated_at_the_end(void **state)
     close_one(&o);
 }
 
+static void a_document_shorter_than_the_segment_is_not_repeated(void **state)
+{
+    (void)state;
+    fam_data_options entry = data_entry(FAM_DATA_JSONL, NULL);
+    entry.repeat_tokens = 10;
+    entry.pack = false;
+    one o;
+    open_one(&o, entry, FAM_DATA_JSONL, "{\"text\":\"short\"}");
+    expect(&o, "short###############################################", NULL);
+    close_one(&o);
+}
+
 /* ---- jsonl ---- */
 
 #define TEXTS "{\"text\":\"aaa\"}\n{\"text\":\"bbbbbb\"}\n\n{\"text\":\"c\", \"id\":4}"
@@ -386,6 +398,79 @@ static void only_what_the_assistant_says_is_trained(void **state)
     fam_free(&memory, want.ids);
     data_sequence_free(&s);
     fam_source_free(source);
+    fam_tokenizer_free(tokenizer);
+    free(entry.path);
+}
+
+static void documents_begin_with_bos_where_the_tokenizer_says_so(void **state)
+{
+    (void)state;
+    fam_tokenizer *tokenizer;
+    fam_source *source;
+    assert_ok(fam_tokenizer_from_path(&tokenizer, &memory, suite_path("tests/fixtures/tokenizer/reduced/split_llama3"),
+                                      NULL, NULL, &error));
+    assert_true(fam_tokenizer_adds_bos(tokenizer));
+    scratch_write_text(directory, "two", "{\"text\":\"1\"}\n{\"prompt\":\"2\",\"completion\":\"3\"}");
+    fam_data_options entry = data_entry(FAM_DATA_JSONL, scratch_path(directory, "two"));
+    assert_ok(fam_source_create(&source, &memory, &entry, 1, tokenizer, 7, &error));
+    int32_t bos = fam_tokenizer_bos(tokenizer), eos = fam_tokenizer_eos(tokenizer);
+    const int32_t want[] = {bos,
+                            fam_tokenizer_find(tokenizer, "1", 1),
+                            eos,
+                            bos,
+                            fam_tokenizer_find(tokenizer, "2", 1),
+                            fam_tokenizer_find(tokenizer, "3", 1),
+                            eos,
+                            bos};
+    size_t count = eos < 0 ? 3 : 8;
+    data_sequence s = data_next(source, (int64_t)count);
+    if (eos >= 0)
+        assert_memory_equal(s.view.ids, want, sizeof want);
+    assert_true(s.view.weights[3] == 0);
+    data_sequence_free(&s);
+    fam_source_free(source);
+    fam_tokenizer_free(tokenizer);
+    free(entry.path);
+}
+
+#define CONVERSATION                                                                                                   \
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi <|im_end|>\"},{\"role\":\"assistant\",\"content\":\"Yes\"},"   \
+    "{\"role\":\"user\",\"content\":\"B\"},{\"role\":\"assistant\",\"content\":\"No\"}]}"
+
+static void conversations_of_bytes(void **state)
+{
+    (void)state;
+    fam_tokenizer *tokenizer = byte_tokenizer_open_with(&memory, true);
+    scratch_write_text(directory, "chat", CONVERSATION);
+    fam_data_options entry = data_entry(FAM_DATA_JSONL, scratch_path(directory, "chat"));
+    for (size_t n = 0;; n++) { /* n = 0: all is well */
+        fam_source *source = NULL;
+        size_t held = memory.bytes;
+        data_sequence s = data_sequence_make(78);
+        atomic_store(&memory.allocations, 0);
+        memory.fail_at = n;
+        fam_status status = fam_source_create(&source, &memory, &entry, 1, tokenizer, 7, &error);
+        if (status == FAM_OK)
+            status = fam_source_next(source, 78, &s.view, &error);
+        memory.fail_at = 0;
+        if (n == 0) {
+            for (int t = 0; t < 78; t++)
+                s.view.ids[t] = s.view.ids[t] == 257 ? '<' : s.view.ids[t] == 258 ? '>' : s.view.ids[t];
+            assert_string_equal(data_text(&s), "<user\nHi <|im_end|>>\n<assistant\nYes>\n<user\nB>\n<assistant\nNo>\n"
+                                               "#################");
+            assert_string_equal(data_weights(&s), "--------------------------------" /* up to the first answer */
+                                                  "===+"
+                                                  "---------------------"
+                                                  "==+"
+                                                  "------------------");
+        }
+        data_sequence_free(&s);
+        fam_source_free(source);
+        assert_int_equal(memory.bytes, held);
+        if (n && status == FAM_OK)
+            break;
+        assert_int_equal(status, n ? FAM_STATUS_OUT_OF_MEMORY : FAM_OK);
+    }
     fam_tokenizer_free(tokenizer);
     free(entry.path);
 }
@@ -640,11 +725,14 @@ static const struct CMUnitTest tests[] = {
     case_of(text_streams_on_and_begins_again),
     case_of(text_of_any_length_has_the_ids_of_the_whole),
     case_of(a_random_segment_is_repeated_at_the_end),
+    case_of(a_document_shorter_than_the_segment_is_not_repeated),
     case_of(documents_are_packed_with_the_end_token_between),
     case_of(without_packing_each_document_begins_a_sequence),
     case_of(a_completion_is_trained_and_its_prompt_is_not),
     case_of(a_document_that_is_too_long_is_refused_skipped_or_cut),
     case_of(only_what_the_assistant_says_is_trained),
+    case_of(documents_begin_with_bos_where_the_tokenizer_says_so),
+    case_of(conversations_of_bytes),
     case_of(a_shuffled_file_gives_each_record_once_an_epoch_in_another_order),
     case_of(bad_lines_are_told_by_place_or_skipped_and_counted),
     case_of(conversations_need_a_template),

@@ -391,7 +391,7 @@ static void a_line_may_have_64_mib_and_no_more(void **state)
     (void)state;
     for (int more = 0; more <= 1; more++)
         for (int end = 1 - more; end < 2; end++) {
-            size_t size = (size_t)FAM_LINE_BYTES_MAX + (size_t)more;
+            size_t size = ((size_t)64 << 20) + (size_t)more;
             char *text = malloc(size + 1);
             memset(text, ' ', size);
             memcpy(text, "{\"text\":\"abc\"}", 14);
@@ -411,7 +411,32 @@ static void a_line_may_have_64_mib_and_no_more(void **state)
             data_sequence_free(&s);
             fam_source_free(source);
         }
-    assert_true(memory.peak_bytes < 3u * FAM_LINE_BYTES_MAX);
+    assert_true(memory.peak_bytes < (size_t)192 << 20);
+}
+
+static void a_long_line_is_forgotten_behind_it(void **state)
+{
+    (void)state;
+    enum { LONG = 1 << 20, SHORT = 150000 };
+    FILE *file = fopen(entries[5].path, "w");
+    fputs("{\"text\":\"", file);
+    for (int i = 0; i < LONG; i++)
+        fputc('a', file);
+    fputs("\"}\n", file);
+    for (int i = 0; i < SHORT; i++)
+        fputs("{\"text\":\"b\"}\n", file);
+    fclose(file);
+    fam_source *source;
+    size_t before = memory.bytes;
+    assert_ok(fam_source_create(&source, &memory, &entries[5], 1, tokenizer, 1, &error));
+    data_sequence s = data_sequence_make(1 << 16);
+    for (int64_t read = 0; read < LONG + 3 * SHORT / 2; read += s.tokens)
+        assert_ok(fam_source_next(source, s.tokens, &s.view, &error));
+    assert_int_equal(s.view.ids[s.tokens - 2] + s.view.ids[s.tokens - 1], 'b' + 256);
+    assert_true(memory.peak_bytes - before > 5 * LONG);
+    assert_true(memory.bytes - before < 1 << 20);
+    data_sequence_free(&s);
+    fam_source_free(source);
 }
 
 static void every_allocation_may_fail(void **state)
@@ -476,6 +501,7 @@ static const struct CMUnitTest tests[] = {
     case_of(another_file_is_a_mismatch),
     case_of(memory_does_not_grow_with_the_file),
     case_of(a_line_may_have_64_mib_and_no_more),
+    case_of(a_long_line_is_forgotten_behind_it),
     case_of(every_allocation_may_fail),
     case_of(a_file_that_shrinks_is_an_error),
 };

@@ -166,7 +166,9 @@ static void check_pairs(const reading *r, int64_t keys, int64_t asked, int said_
     for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest), words++) {
         char key[8], number[8];
         int64_t i = 0;
-        if (sscanf(word, "%7[a-z]=%7[0-9]", key, number) == 2) {
+        int size = 0;
+        if (sscanf(word, "%7[a-z]=%7[0-9]%n", key, number, &size) == 2) {
+            assert_int_equal(word[size], 0);
             assert_int_equal(questions, 0);
             while (i < pairs && strcmp(said[i], key) != 0)
                 i++;
@@ -178,7 +180,8 @@ static void check_pairs(const reading *r, int64_t keys, int64_t asked, int said_
             strcpy(said[i], key);
             strcpy(value[i], number);
             times[i]++;
-        } else if (sscanf(word, "%7[a-z]?%7[0-9]", key, number) == 2) {
+        } else if (sscanf(word, "%7[a-z]?%7[0-9]%n", key, number, &size) == 2) {
+            assert_int_equal(word[size], 0);
             while (i < pairs && strcmp(said[i], key) != 0)
                 i++;
             assert_true(i < pairs);

@@ -89,8 +89,12 @@ static void same_tokenizer(const fam_tokenizer *a, const fam_tokenizer *b, int32
 static void tokenizers_come_back_with_the_same_ids(void **state)
 {
     (void)state;
-    static const char *const names[] = {"smollm.gguf", "gpt2.gguf",  "digits/tokenizer.json",
-                                        "gpt2/tokenizer.json", "split_gpt2/tokenizer.json", "split_llama3/tokenizer.json"};
+    static const char *const names[] = {"smollm.gguf",
+                                        "gpt2.gguf",
+                                        "digits/tokenizer.json",
+                                        "gpt2/tokenizer.json",
+                                        "split_gpt2/tokenizer.json",
+                                        "split_llama3/tokenizer.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[1200], scratch[512];
         fam_memory_init(&memory);
@@ -124,7 +128,8 @@ static void tokenizers_come_back_with_the_same_ids(void **state)
 /* ---- what cannot be said ------------------------------------------------------------------------------------------- */
 
 static const char small[] =
-    "{\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true},{\"id\":5,\"content\":\"new\",\"special\":false}],"
+    "{\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true},{\"id\":5,\"content\":\"new\",\"special\":"
+    "false}],"
     "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"
     "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":0}},"
     "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\","
@@ -185,9 +190,8 @@ static void a_chat_template_and_an_unknown_token_are_carried(void **state)
     (void)state;
     const char *scratch = scratch_make();
     fam_memory_init(&memory);
-    fam_tokenizer *tokenizer =
-        parse_small("\"unk_token\":null", "\"unk_token\":\"a\",\"fuse_unk\":true",
-                    "{\"eos_token\":\"new\",\"chat_template\":\"{{ \\\"\\u00e4\\\" }}\\n\"}");
+    fam_tokenizer *tokenizer = parse_small("\"unk_token\":null", "\"unk_token\":\"a\",\"fuse_unk\":true",
+                                           "{\"eos_token\":\"new\",\"chat_template\":\"{{ \\\"\\u00e4\\\" }}\\n\"}");
     assert_ok(fam_tokenizer_write_json(tokenizer, &memory, scratch, &error));
     fam_tokenizer *again = open_it(scratch);
     same_tokenizer(tokenizer, again, 6);
@@ -239,8 +243,8 @@ static void every_failing_allocation_is_an_error(void **state)
         while (status != FAM_OK) {
             memory.allocations = 0;
             memory.fail_at = kind ? 2 + ++fail : ++fail; /* not the creation of the writer, which the test checks */
-            status = kind ? write_gguf(tokenizer, file, 6)
-                          : fam_tokenizer_write_json(tokenizer, &memory, scratch, &error);
+            status =
+                kind ? write_gguf(tokenizer, file, 6) : fam_tokenizer_write_json(tokenizer, &memory, scratch, &error);
             if (status != FAM_OK && status != FAM_STATUS_OUT_OF_MEMORY)
                 fail_msg("allocation %zu: status %d: %s", fail, status, error.message);
             assert_int_equal(memory.bytes, before);

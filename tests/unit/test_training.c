@@ -1,7 +1,7 @@
 /*
- * The training pass as a whole: its loss, states and nll against a pass in double, all its gradients against that pass's
- * central differences, in every mode, with everything that a batch can bring; the same bits whatever is kept or made again
- * and whatever the number of threads; and the memory that it said it would take.
+ * The training pass as a whole: its loss, states and nll against a pass in double, all its gradients against that
+ * pass's central differences, in every mode, with everything that a batch can bring; the same bits whatever is kept or
+ * made again and whatever the number of threads; and the memory that it said it would take.
  */
 #define SUITE_TIMEOUT 300
 
@@ -19,8 +19,15 @@
 #include "session/internal.h"
 #include "suite.h"
 
-static const random_model SMALL = {.vocab = 11, .width = 8, .wide = 12, .layers = 2, .heads = 4, .kv_heads = 2, .head_dim = 4,
-                                   .prompt_rows = 3, .rank = 2};
+static const random_model SMALL = {.vocab = 11,
+                                   .width = 8,
+                                   .wide = 12,
+                                   .layers = 2,
+                                   .heads = 4,
+                                   .kv_heads = 2,
+                                   .head_dim = 4,
+                                   .prompt_rows = 3,
+                                   .rank = 2};
 
 /* ---- cases -------------------------------------------------------------------------------------------------------- */
 
@@ -35,29 +42,32 @@ typedef struct pass_case {
 } pass_case;
 
 static const pass_case CASES[] = {
-    {"learned start", FAM_MODE_FAM, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 4, 0, 0, 2, 11, FAM_TRAIN_ALL, false, false, false,
+    {"learned start", FAM_MODE_FAM, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 4, 0, 0, 2, 11, FAM_TRAIN_ALL, false,
+     false, false, NULL, 0},
+    {"mixed starts, kappa, noise", FAM_MODE_FAM, FAM_STATE_NORM_RMS_INIT, FAM_POSITIONS_LAST, 4, 1, 0, 3, 12,
+     FAM_TRAIN_ALL, false, true, false, "glg", 0.1},
+    {"given starts, rms", FAM_MODE_FAM, FAM_STATE_NORM_RMS, FAM_POSITIONS_FLOAT, 3, 2, 0, 2, 13, FAM_TRAIN_ALL, false,
+     false, false, "gg", 0.05},
+    {"mixed starts, no norm, noise, cut segments", FAM_MODE_FAM, FAM_STATE_NORM_NONE, FAM_POSITIONS_ZERO, 3, 2, 0, 3,
+     10, FAM_TRAIN_ALL, false, false, true, "lgl", 0.2},
+    {"adapters, mixed starts, kappa, cut segments", FAM_MODE_FAM, FAM_STATE_NORM_RMS_INIT, FAM_POSITIONS_LAST, 4, 1, 0,
+     3, 14, FAM_TRAIN_ADAPTERS, true, false, true, "lgg", 0.1},
+    {"prompt alone", FAM_MODE_FAM, FAM_STATE_NORM_RMS_INIT, FAM_POSITIONS_LAST, 4, 0, 0, 2, 13, FAM_TRAIN_PROMPT, true,
+     true, false, "lg", 0.1},
+    {"prompt alone, nothing given", FAM_MODE_FAM, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 5, 1, 0, 1, 17,
+     FAM_TRAIN_PROMPT, false, false, false, NULL, 0},
+    {"not one block", FAM_MODE_FAM, FAM_STATE_NORM_RMS, FAM_POSITIONS_LAST, 16, 0, 0, 2, 7, FAM_TRAIN_ALL, false, false,
+     false, "gl", 0.1},
+    {"bswa", FAM_MODE_BSWA, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 3, 2, 0, 2, 13, FAM_TRAIN_ALL, false, false, false,
      NULL, 0},
-    {"mixed starts, kappa, noise", FAM_MODE_FAM, FAM_STATE_NORM_RMS_INIT, FAM_POSITIONS_LAST, 4, 1, 0, 3, 12, FAM_TRAIN_ALL,
-     false, true, false, "glg", 0.1},
-    {"given starts, rms", FAM_MODE_FAM, FAM_STATE_NORM_RMS, FAM_POSITIONS_FLOAT, 3, 2, 0, 2, 13, FAM_TRAIN_ALL, false, false,
-     false, "gg", 0.05},
-    {"mixed starts, no norm, noise, cut segments", FAM_MODE_FAM, FAM_STATE_NORM_NONE, FAM_POSITIONS_ZERO, 3, 2, 0, 3, 10,
-     FAM_TRAIN_ALL, false, false, true, "lgl", 0.2},
-    {"adapters, mixed starts, kappa, cut segments", FAM_MODE_FAM, FAM_STATE_NORM_RMS_INIT, FAM_POSITIONS_LAST, 4, 1, 0, 3, 14,
-     FAM_TRAIN_ADAPTERS, true, false, true, "lgg", 0.1},
-    {"prompt alone", FAM_MODE_FAM, FAM_STATE_NORM_RMS_INIT, FAM_POSITIONS_LAST, 4, 0, 0, 2, 13, FAM_TRAIN_PROMPT, true, true,
-     false, "lg", 0.1},
-    {"prompt alone, nothing given", FAM_MODE_FAM, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 5, 1, 0, 1, 17, FAM_TRAIN_PROMPT,
-     false, false, false, NULL, 0},
-    {"not one block", FAM_MODE_FAM, FAM_STATE_NORM_RMS, FAM_POSITIONS_LAST, 16, 0, 0, 2, 7, FAM_TRAIN_ALL, false, false, false,
-     "gl", 0.1},
-    {"bswa", FAM_MODE_BSWA, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 3, 2, 0, 2, 13, FAM_TRAIN_ALL, false, false, false, NULL, 0},
-    {"bswa, cut segments", FAM_MODE_BSWA, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 3, 2, 0, 2, 13, FAM_TRAIN_ALL, false, true,
+    {"bswa, cut segments", FAM_MODE_BSWA, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 3, 2, 0, 2, 13, FAM_TRAIN_ALL, false,
+     true, true, NULL, 0},
+    {"bswa, adapters", FAM_MODE_BSWA, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 4, 1, 0, 2, 12, FAM_TRAIN_ADAPTERS, true,
+     false, false, NULL, 0},
+    {"swa", FAM_MODE_SWA, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 0, 0, 5, 2, 70, FAM_TRAIN_ADAPTERS, true, false,
      true, NULL, 0},
-    {"bswa, adapters", FAM_MODE_BSWA, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 4, 1, 0, 2, 12, FAM_TRAIN_ADAPTERS, true, false,
-     false, NULL, 0},
-    {"swa", FAM_MODE_SWA, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 0, 0, 5, 2, 70, FAM_TRAIN_ADAPTERS, true, false, true, NULL, 0},
-    {"full", FAM_MODE_FULL, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 0, 0, 0, 3, 9, FAM_TRAIN_ALL, false, false, true, NULL, 0},
+    {"full", FAM_MODE_FULL, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 0, 0, 0, 3, 9, FAM_TRAIN_ALL, false, false, true,
+     NULL, 0},
 };
 enum { CASE_COUNT = sizeof CASES / sizeof *CASES };
 
@@ -124,9 +134,13 @@ static batch make_batch(const pass_case *c, const fam_model *model, uint64_t see
     }
     for (int64_t i = 0; i < c->sequences * elements; i++)
         out.states[i] = (float)(4 * fam_random_uniform(&random) - 2);
-    out.given = (fam_training_batch){.ids = out.ids, .weights = out.weights, .offsets = out.offsets,
+    out.given = (fam_training_batch){.ids = out.ids,
+                                     .weights = out.weights,
+                                     .offsets = out.offsets,
                                      .start_states = c->starts ? out.states : NULL,
-                                     .given = c->starts ? out.starts : NULL, .state_noise = c->noise, .noise_seed = seed};
+                                     .given = c->starts ? out.starts : NULL,
+                                     .state_noise = c->noise,
+                                     .noise_seed = seed};
     if (c->starts && strspn(c->starts, "g") == strlen(c->starts))
         out.given.given = NULL; /* means the same */
     return out;
@@ -153,8 +167,11 @@ static const double SCALE = 0.25;
 
 static fam_training_options options_of(const pass_case *c, fam_recompute recompute, bool backward)
 {
-    return (fam_training_options){.sequences = c->sequences, .tokens = c->tokens, .recompute = recompute,
-                                  .stop_gradient_segments = c->stop_gradient, .backward = backward};
+    return (fam_training_options){.sequences = c->sequences,
+                                  .tokens = c->tokens,
+                                  .recompute = recompute,
+                                  .stop_gradient_segments = c->stop_gradient,
+                                  .backward = backward};
 }
 
 static pass run_pass(const pass_case *c, const fam_model *model, const batch *b, fam_recompute recompute,
@@ -298,6 +315,9 @@ static void gradients_are_those_of_differences(void **state)
 {
     (void)state;
     double worst = 0;
+    for (int64_t l = 0; l < 100; l++) /* each update of each layer has noise of its own */
+        for (int64_t u = 0; u < 100; u++)
+            assert_true(fam_training_noise_seed(1, l, u) != fam_training_noise_seed(1, u, l) || l == u);
     for (int i = 0; i < CASE_COUNT; i++) {
         const pass_case *c = &CASES[i];
         const char *directory = scratch_make();
@@ -307,14 +327,16 @@ static void gradients_are_those_of_differences(void **state)
         batch b = make_batch(c, engine->model, (uint64_t)i + 100);
         pass p = run_pass(c, engine->model, &b, (fam_recompute)(i % 3), i % 2 ? &NARROW : &WIDE);
         const fam_training_options options = options_of(c, FAM_RECOMPUTE_NONE, true);
-        comparison k = {.c = c, .batch = &b,
+        comparison k = {.c = c,
+                        .batch = &b,
                         .reference = reference_pass_open(engine->model, fam_training_exec(p.training), &options)};
         double loss = reference_pass_loss(k.reference, &b.given, true);
         compare_forward(&k, engine->model, &p, loss);
         assert_int_equal(fam_gradients_visit(p.gradients, compare_gradient, &k, NULL), FAM_OK);
-        assert_int_equal(k.tensors, c->trained == FAM_TRAIN_PROMPT ? 1
-                                    : (c->mode == FAM_MODE_FAM) +
-                                          (c->trained == FAM_TRAIN_ADAPTERS ? 28 : 21 - (c->tied ? 1 : 0)));
+        assert_int_equal(k.tensors, c->trained == FAM_TRAIN_PROMPT
+                                        ? 1
+                                        : (c->mode == FAM_MODE_FAM) +
+                                              (c->trained == FAM_TRAIN_ADAPTERS ? 28 : 21 - (c->tied ? 1 : 0)));
         worst = fmax(worst, k.worst);
         reference_pass_free(k.reference);
         free_pass(&p);
@@ -341,7 +363,8 @@ static void check_same_bits(const pass_case *c, const char *directory, int dtype
                 first = found;
             assert_int_equal(found.count, first.count);
             if (memcmp(found.data, first.data, (size_t)first.count * sizeof *first.data) != 0)
-                fail_msg("%s: recompute %s, %d threads: found other bits", c->name, fam_recompute_name(recompute), threads);
+                fail_msg("%s: recompute %s, %d threads: found other bits", c->name, fam_recompute_name(recompute),
+                         threads);
             fam_gradients_clear(p.gradients, fam_training_exec(p.training)); /* once more from the same way forward */
             fam_error error;
             assert_int_equal(fam_training_backward(p.training, p.gradients, SCALE, &error), FAM_OK);
@@ -544,8 +567,15 @@ static void wrong_options_are_refused(void **state)
 
 /* ---- memory ------------------------------------------------------------------------------------------------------- */
 
-static const random_model MEDIUM = {.vocab = 300, .width = 64, .wide = 160, .layers = 4, .heads = 4, .kv_heads = 2,
-                                    .head_dim = 16, .prompt_rows = 8, .rank = 4};
+static const random_model MEDIUM = {.vocab = 300,
+                                    .width = 64,
+                                    .wide = 160,
+                                    .layers = 4,
+                                    .heads = 4,
+                                    .kv_heads = 2,
+                                    .head_dim = 16,
+                                    .prompt_rows = 8,
+                                    .rank = 4};
 
 /* Of a way forward and, if there is one, back: what was held at most, beyond what the engine held before. */
 static uint64_t measured_bytes(const pass_case *c, fam_engine *engine, const fam_training_options *options)
@@ -596,14 +626,14 @@ static void it_takes_the_memory_that_it_said(void **state)
 {
     (void)state;
     static const pass_case cases[] = {
-        {"fam", FAM_MODE_FAM, FAM_STATE_NORM_RMS_INIT, FAM_POSITIONS_LAST, 32, 1, 0, 2, 300, FAM_TRAIN_ALL, false, false, false,
-         "gl", 0.1},
-        {"fam, adapters", FAM_MODE_FAM, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 64, 0, 0, 1, 5000, FAM_TRAIN_ADAPTERS, true,
-         false, false, NULL, 0},
-        {"bswa, adapters", FAM_MODE_BSWA, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 32, 1, 0, 8, 64, FAM_TRAIN_ADAPTERS, true,
-         false, false, NULL, 0},
-        {"full", FAM_MODE_FULL, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 0, 0, 0, 4, 200, FAM_TRAIN_ALL, false, true, false,
-         NULL, 0},
+        {"fam", FAM_MODE_FAM, FAM_STATE_NORM_RMS_INIT, FAM_POSITIONS_LAST, 32, 1, 0, 2, 300, FAM_TRAIN_ALL, false,
+         false, false, "gl", 0.1},
+        {"fam, adapters", FAM_MODE_FAM, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 64, 0, 0, 1, 5000, FAM_TRAIN_ADAPTERS,
+         true, false, false, NULL, 0},
+        {"bswa, adapters", FAM_MODE_BSWA, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 32, 1, 0, 8, 64, FAM_TRAIN_ADAPTERS,
+         true, false, false, NULL, 0},
+        {"full", FAM_MODE_FULL, FAM_STATE_NORM_NONE, FAM_POSITIONS_LAST, 0, 0, 0, 4, 200, FAM_TRAIN_ALL, false, true,
+         false, NULL, 0},
     };
     const char *directory = scratch_make();
     random_model_write(directory, &MEDIUM, 1);
@@ -629,12 +659,9 @@ static void it_takes_the_memory_that_it_said(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(gradients_are_those_of_differences),
-    cmocka_unit_test(what_is_made_again_is_the_same_to_the_bit),
-    cmocka_unit_test(a_pass_forward_only_gives_the_same),
-    cmocka_unit_test(a_step_changes_what_the_next_pass_sees),
-    cmocka_unit_test(memory_may_run_out_anywhere),
-    cmocka_unit_test(wrong_options_are_refused),
+    cmocka_unit_test(gradients_are_those_of_differences), cmocka_unit_test(what_is_made_again_is_the_same_to_the_bit),
+    cmocka_unit_test(a_pass_forward_only_gives_the_same), cmocka_unit_test(a_step_changes_what_the_next_pass_sees),
+    cmocka_unit_test(memory_may_run_out_anywhere),        cmocka_unit_test(wrong_options_are_refused),
     cmocka_unit_test(it_takes_the_memory_that_it_said),
 };
 SUITE_MAIN(tests)

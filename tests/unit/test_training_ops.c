@@ -1,7 +1,7 @@
 /*
- * The operators that only training uses: weights written anew (products with them must be those of a fresh weight of the
- * same values, to the bit, forward and backward), noise on rows, and the most probable column. Every instruction set level
- * that this machine has, both arithmetic types, one thread to three.
+ * The operators that only training uses: weights written anew (products with them must be those of a fresh weight of
+ * the same values, to the bit, forward and backward), noise on rows, and the most probable column. Every instruction
+ * set level that this machine has, both arithmetic types, one thread to three.
  */
 #define SUITE_TIMEOUT 300
 
@@ -62,7 +62,7 @@ static float *results(fixture *f, const written_case *c, const fam_weight *weigh
         const fam_matmul_job forward = {.out = at, .in = in, .weight = weight};
         f->ops->matmul(f->exec, &forward, 1, n);
         at += n * c->rows;
-        const fam_matmul_backward_job back = {at, at + n * c->columns, dout, in, weight};
+        const fam_matmul_backward_job back = {at, at + n * c->columns, dout, in, weight, false};
         f->ops->matmul_backward(f->exec, &back, 1, n);
         at += n * c->columns + c->rows * c->columns;
     }
@@ -91,7 +91,8 @@ static void check_written(fixture *f, const written_case *c)
         size_t before = f->memory.allocations;
         assert_int_equal(f->ops->weight_write(f->exec, weight, values, factor, &error), FAM_OK);
         assert_int_equal(f->memory.allocations - before, round == 0); /* its own storage, once */
-        fam_weight_source same = {data, f->dtype == FAM_DTYPE_F32 ? FAM_TYPE_F32 : FAM_TYPE_BF16, c->rows, c->columns, 0};
+        fam_weight_source same = {data, f->dtype == FAM_DTYPE_F32 ? FAM_TYPE_F32 : FAM_TYPE_BF16, c->rows, c->columns,
+                                  0};
         fam_weight *fresh;
         assert_int_equal(f->ops->weight_create(f->backend, &fresh, &same, &error), FAM_OK);
         prepare_all(f, weight);
@@ -101,8 +102,8 @@ static void check_written(fixture *f, const written_case *c)
             if (memcmp(&found[i], &need[i], sizeof found[i]) != 0)
                 fail_msg("%s %s, %s [%lld, %lld] of %lld, round %d: number %lld: found %.9g, need %.9g",
                          fam_cpu_isa_name(f->isa), f->dtype == FAM_DTYPE_BF16 ? "bf16" : "f32", fam_type_name(c->type),
-                         (long long)c->rows, (long long)c->columns, (long long)c->permuted_head_dim, round, (long long)i,
-                         found[i], need[i]);
+                         (long long)c->rows, (long long)c->columns, (long long)c->permuted_head_dim, round,
+                         (long long)i, found[i], need[i]);
         take_digest(f, found, results_count(c));
         f->ops->weight_free(f->backend, fresh);
         free(found);
@@ -146,7 +147,8 @@ static void check_write_fails(fixture *f)
     uint8_t *whole;
     float *x, *values = random_floats(f, c.rows * c.columns), *dout = random_floats(f, MOST * c.rows);
     void *in = tensor_activations(&f->random, f->dtype, MOST * c.columns, &x);
-    fam_weight_source source = {tensor_weights(&f->random, c.type, c.rows, c.columns, &whole), c.type, c.rows, c.columns, 0};
+    fam_weight_source source = {tensor_weights(&f->random, c.type, c.rows, c.columns, &whole), c.type, c.rows,
+                                c.columns, 0};
     fam_weight *weight;
     assert_int_equal(f->ops->weight_create(f->backend, &weight, &source, &error), FAM_OK);
     prepare_all(f, weight);
@@ -207,6 +209,8 @@ static void check_noise(fixture *f)
     assert_near(f, "fourth moment", 0, fourth, 3, 5 * sqrt(96.0 / COUNT));
     assert_near(f, "correlation of neighbours", 0, neighbours, 0, 5 / sqrt(COUNT));
     assert_near(f, "share beyond 1.96", 0, (double)tail / COUNT, 0.05, 5 * sqrt(0.05 * 0.95 / COUNT));
+    for (int64_t i = 2; i < N; i++)
+        assert_true(z[i * WIDTH] != z[0] && z[i * WIDTH + 1] != z[1]);
     /* the numbers belong to places and to the seed */
     f->ops->add_noise(f->exec, other, level, 7, 1, WIDTH);
     assert_memory_equal(other, noisy, WIDTH * sizeof *other);

@@ -87,10 +87,11 @@ void fam_cpu_panels_free(fam_cpu_backend *backend, fam_cpu_panels *panels);
 fam_status fam_cpu_weight_create(fam_backend *backend, fam_weight **out, const fam_weight_source *source,
                                  fam_error *error);
 void fam_cpu_weight_free(fam_backend *backend, fam_weight *weight);
-fam_status fam_cpu_weight_write(fam_exec *exec, fam_weight *weight, const float *values, double factor, fam_error *error);
+fam_status fam_cpu_weight_write(fam_exec *exec, fam_weight *weight, const float *values, double factor,
+                                fam_error *error);
 
 /* Buffers of fam_prepared_bytes. */
-enum { FAM_CPU_BUFFER_PREPARED, FAM_CPU_BUFFER_WIDENED, FAM_CPU_BUFFER_PACKED, FAM_CPU_BUFFER_TURNED, FAM_CPU_BUFFER_NARROWED };
+enum { FAM_CPU_BUFFER_PREPARED, FAM_CPU_BUFFER_WIDENED, FAM_CPU_BUFFER_NARROWED, FAM_CPU_BUFFER_WIDENED_BACK };
 
 static inline void fam_cpu_count_buffer(fam_prepared_bytes *sum, int buffer, uint64_t bytes)
 {
@@ -150,7 +151,8 @@ void fam_cpu_cross_entropy_backward(fam_exec *exec, float *dlogits, const float 
 void fam_cpu_matmul_backward(fam_exec *exec, const fam_matmul_backward_job *jobs, int count, int64_t n);
 fam_status fam_cpu_prepare_backward(fam_exec *exec, const fam_weight *weight, int64_t n, fam_error *error);
 /* The buffers' part of fam_cpu_prepared_bytes. */
-void fam_cpu_count_backward(const fam_cpu_backend *backend, fam_prepared_bytes *sum, const fam_weight *weight, int64_t n);
+void fam_cpu_count_backward(const fam_cpu_backend *backend, fam_prepared_bytes *sum, const fam_weight *weight,
+                            int64_t n);
 
 void fam_cpu_backward_free(fam_memory *memory, fam_cpu_backward *backward);
 

@@ -49,17 +49,6 @@ typedef struct fam_cpu_attention_kernel {
 typedef void fam_cpu_attention_back(const fam_attention_backward_job *job, const fam_attention_shape *shape,
                                     int64_t kv_head, fam_dtype dtype, void *scratch);
 
-/* ---- products backward (backward_layout_*.c) -------------------------------------------------------------------------- */
-
-enum { FAM_CPU_STRIP = 16 };
-
-/* Columns of a matrix, turned around: turned [columns][depth] = dout [count][stride]^T, with zeros from count to depth, a
- * multiple of FAM_CPU_STRIP; columns is at most that. In float32, or rounded to bfloat16 if there is a place for dout rounded:
- * narrowed [count][stride]. */
-typedef void fam_cpu_turn_strip(void *turned, uint16_t *narrowed, const float *dout, int64_t stride, int64_t count,
-                                int64_t depth, int64_t columns);
-fam_cpu_turn_strip fam_cpu_turn_strip_portable, fam_cpu_turn_strip_avx2, fam_cpu_turn_strip_avx512;
-
 /* ---- optimisers (optimizer_*.c): a run of elements a call; all levels give the same bits ------------------------------- */
 
 /* A step's numbers as the loops take them. */
@@ -105,7 +94,6 @@ typedef struct fam_cpu_kernels {
     fam_cpu_gemv_kernel gemv[FAM_TYPE_COUNT];
     fam_cpu_attention_kernel attention;
     fam_cpu_attention_back *attention_backward;
-    fam_cpu_turn_strip *turn_strip;
     fam_cpu_optimizer_kernels optimizer;
     void (*rms_norm)(void *out, const float *x, const float *gain, double eps, int64_t width);
     void (*silu_multiply)(void *out, const float *gate, const float *up, int64_t width);

@@ -1,8 +1,8 @@
 /*
  * backend/cpu/weights.c: weights: made from a file's bytes where they lie, or written anew while a model is trained.
  *
- * A written weight owns its values, in the arithmetic type. What was packed from it is packed again in the same pass over
- * the rows, 16 at a time, so that a step of training reads every new value once.
+ * A written weight owns its values, in the arithmetic type. What was packed from it is packed again in the same pass
+ * over the rows, 16 at a time, so that a step of training reads every new value once.
  */
 #include <string.h>
 
@@ -130,7 +130,8 @@ static void pack_rows(const writing *w, const fam_cpu_panels *panels, int64_t ro
     for (int64_t p = 0; p < panels->count; p++) {
         const fam_gemm_plan *plan = p == panels->count - 1 ? panels->last : panels->plan;
         uint8_t *panel = panels->data + (size_t)p * panels->panel_bytes;
-        int64_t column = p * panels->width, n = columns - column < panels->width ? columns - column : panels->width, i = 0;
+        int64_t column = p * panels->width, n = columns - column < panels->width ? columns - column : panels->width,
+                i = 0;
         for (; bits && i + 2 <= rows; i += 2)
             fam_gemm_pack_rows_bits(plan, panel, row + i, (const uint16_t *)(const void *)own_at(w, row + i, column),
                                     (const uint16_t *)(const void *)own_at(w, row + i + 1, column));
@@ -159,22 +160,26 @@ static void write_items(void *context, int64_t begin, int64_t end, int thread)
     }
 }
 
-fam_status fam_cpu_weight_write(fam_exec *base, fam_weight *weight, const float *values, double factor, fam_error *error)
+fam_status fam_cpu_weight_write(fam_exec *base, fam_weight *weight, const float *values, double factor,
+                                fam_error *error)
 {
     fam_status status = FAM_OK;
     const fam_cpu_exec *exec = fam_cpu_exec_of(base);
     const fam_cpu_backend *backend = fam_cpu_of(base->backend);
     size_t element = fam_dtype_bytes(exec->kernels->dtype), row_bytes = (size_t)weight->source.columns * element, total;
     if (!weight->own) {
-        void *own = fam_mul_size(&total, row_bytes, (size_t)weight->source.rows) ? fam_alloc(exec->memory, total) : NULL;
+        void *own =
+            fam_mul_size(&total, row_bytes, (size_t)weight->source.rows) ? fam_alloc(exec->memory, total) : NULL;
         FAM_TRY_ALLOC(weight->own, own, "weight");
         weight->row_bytes = row_bytes;
         weight->source.data = weight->own;
         weight->source.type = element == 4 ? FAM_TYPE_F32 : FAM_TYPE_BF16;
         weight->source.permuted_head_dim = 0;
     }
-    writing w = {exec->kernels, weight, values, factor, element == 2, backend->gemm && fam_cpu_gemm_is_bf16(backend->gemm)};
-    fam_pool_run(exec->pool, write_items, &w, (weight->source.rows + FAM_GEMM_PACK_COLUMNS - 1) / FAM_GEMM_PACK_COLUMNS, 1);
+    writing w = {exec->kernels, weight,       values,
+                 factor,        element == 2, backend->gemm && fam_cpu_gemm_is_bf16(backend->gemm)};
+    fam_pool_run(exec->pool, write_items, &w, (weight->source.rows + FAM_GEMM_PACK_COLUMNS - 1) / FAM_GEMM_PACK_COLUMNS,
+                 1);
 done:
     return status;
 }
