@@ -12,6 +12,7 @@ typedef struct plotted_run {
     const char *name;
     run_curves *curves;
     recipe_facts recipe;
+    int64_t trained; /* how many numbers; -1: not known */
 } plotted_run;
 
 /* One run: loss, accuracy, blocks, norm of the gradient, learning rate, speed; what it has no numbers of is left out. */

@@ -14,6 +14,7 @@
 #include "fam/fam.h"
 #include "message.h"
 #include "plot_eval.h"
+#include "weights_count.h"
 #include "whole_file.h"
 
 enum { RECIPE_BYTES = 1 << 20 };
@@ -80,9 +81,13 @@ static fam_status read_recipe(material *m, size_t i, const char *metrics, fam_er
     fam_status status = file_read(&m->recipes[i], &size, path, RECIPE_BYTES, error);
     if (status == FAM_STATUS_NOT_FOUND)
         return FAM_OK;
-    if (status == FAM_OK)
-        recipe_facts_read(&m->runs[i].recipe, m->recipes[i], size);
-    return status;
+    if (status != FAM_OK)
+        return status;
+    recipe_facts_read(&m->runs[i].recipe, m->recipes[i], size);
+    strcpy(path + folder, ".");
+    const char *what = recipe_fact_get(&m->runs[i].recipe, "adapt.what");
+    m->runs[i].trained = what ? weights_count_of_run(path, what) : -1;
+    return FAM_OK;
 }
 
 static fam_status read_run(material *m, size_t i, const char *file, fam_error *error)
@@ -92,6 +97,7 @@ static fam_status read_run(material *m, size_t i, const char *file, fam_error *e
     if (status != FAM_OK)
         return status;
     m->runs[i].name = m->names[i];
+    m->runs[i].trained = -1;
     status = run_curves_read(&m->runs[i].curves, in, file, error);
     fclose(in);
     return status == FAM_OK ? read_recipe(m, i, file, error) : status;

@@ -38,6 +38,7 @@ static void write_state(FILE *html, const plotted_run *run, bool running)
 
 static void write_model_facts(FILE *html, const plotted_run *run)
 {
+    char number[NUMBER_GROUPED_BYTES];
     const char *path = recipe_fact_get(&run->recipe, "model.path");
     const char *layers = recipe_fact_get(&run->recipe, "model.new.layers"), *width = recipe_fact_get(&run->recipe, "model.new.hidden_size");
     const char *what = recipe_fact_get(&run->recipe, "adapt.what"), *rank = recipe_fact_get(&run->recipe, "adapt.rank");
@@ -46,10 +47,12 @@ static void write_model_facts(FILE *html, const plotted_run *run)
     else if (layers && width)
         report_fact(html, "Model", "a new one, %s layers of width %s", layers, width);
     fact_of(html, run, "Begun from", "model.adapter");
-    if (what && rank && strcmp(what, "lora") == 0)
-        report_fact(html, "Trained", "LoRA of rank %s", rank);
+    if (what && rank && strcmp(what, "adapter") == 0)
+        report_fact(html, "Trained", "adapter, LoRA of rank %s", rank);
     else if (what)
         report_fact(html, "Trained", "%s", strcmp(what, "all") == 0 ? "all weights" : what);
+    if (run->trained >= 0)
+        report_fact(html, "Trained parameters", "%s", number_grouped(number, run->trained));
     fact_of(html, run, "Mode", "fam.mode");
     fact_of(html, run, "Block size", "fam.block_size");
     fact_of(html, run, "Segments", "fam.memory_segments");
