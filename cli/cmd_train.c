@@ -14,10 +14,13 @@
 #include "numbers.h"
 #include "output.h"
 #include "progress.h"
+#include "report.h"
 #include "signals.h"
 
 static const double TERMINAL_SECONDS = 0.2;
 static const double PLAIN_SECONDS = 10;
+static const double REPORT_SECONDS = 30; /* no sooner than that is the report drawn again, */
+static const double REPORT_PAUSES = 50;  /* and after so many times as long as drawing took: 2 % of the time */
 
 typedef struct train_run {
     const cli_options *options;
@@ -26,6 +29,8 @@ typedef struct train_run {
     char *out; /* where the run lies, if --out is not given */
     bool terminal;
     double started, last; /* seconds */
+    double report_due;    /* when the report is drawn next */
+    bool report_failed;   /* which is said once */
     int64_t first_step, tokens;
 } train_run;
 
@@ -188,6 +193,22 @@ static void end_line(const train_run *run)
     }
 }
 
+/* ---- the report --------------------------------------------------------------------------------------------------- */
+
+static void draw_report(train_run *run, const char *folder, bool running)
+{
+    fam_error error = {0};
+    double begun = measure_seconds();
+    if (option_given(run->options, OPTION_NO_REPORT) || (running && begun < run->report_due))
+        return;
+    if (report_write_training(folder, running, &error) != FAM_OK && !run->report_failed) {
+        run->report_failed = true;
+        message("no report.html, the training goes on without: %s", error.message);
+    }
+    double ended = measure_seconds();
+    run->report_due = ended + fmax(REPORT_SECONDS, REPORT_PAUSES * (ended - begun));
+}
+
 /* ---- running ------------------------------------------------------------------------------------------------------ */
 
 /* STOPPED: a stop was asked for, and what was done is in a checkpoint. */
@@ -208,6 +229,7 @@ static fam_status run_steps(train_run *run, fam_error *error)
     fam_status status = FAM_OK;
     fam_trainer_info_get(run->trainer, &info);
     run->started = run->last = measure_seconds();
+    run->report_due = run->started + REPORT_SECONDS;
     run->first_step = info.step;
     while (status == FAM_OK && !fam_trainer_done(run->trainer)) {
         fam_step_metrics m;
@@ -215,11 +237,13 @@ static fam_status run_steps(train_run *run, fam_error *error)
         if (status == FAM_OK) {
             run->tokens += m.tokens;
             tell_step(run, &m, info.steps);
+            draw_report(run, info.out, true);
         }
     }
     end_line(run);
     if (status == FAM_STATUS_STOPPED)
         status = stop(run, error);
+    draw_report(run, info.out, false);
     if (status == FAM_OK)
         status = fam_trainer_finish(run->trainer, error);
     if (status == FAM_OK)

@@ -3,7 +3,7 @@ _fam()
 {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} words=
     if [ "$COMP_CWORD" -eq 1 ]; then
-        words='generate chat score tokenize inspect bench export train eval --help --version'
+        words='generate chat score tokenize inspect bench export train eval plot --help --version'
         COMPREPLY=($(compgen -W "$words" -- "$current"))
         return
     fi
@@ -27,8 +27,9 @@ _fam()
     inspect) words='--adapter --mode --block-size --memory-segments --fam-length --state-norm --fam-positions --window --context --ignore-config-key --device --threads --dtype --isa --json --help ' ;;
     bench) words='--prompt-tokens --depths --decode-tokens --repetitions --adapter --mode --block-size --memory-segments --fam-length --state-norm --fam-positions --window --context --ignore-config-key --device --threads --dtype --isa --json --help ' ;;
     export) words='--out --format --type --adapter --mode --block-size --memory-segments --fam-length --state-norm --fam-positions --window --ignore-config-key --help ' ;;
-    train) words='--out --set --resume --override --dry-run --device --threads --dtype --isa --help ' ;;
+    train) words='--out --set --resume --override --dry-run --no-report --device --threads --dtype --isa --help ' ;;
     eval) words='--task --lengths --task-depths --keys --asked --digits --draws --seed --file --compare --compare-adapter --exhaustive --adapter --mode --block-size --memory-segments --fam-length --state-norm --fam-positions --window --context --ignore-config-key --device --threads --dtype --isa --json --out --help ' ;;
+    plot) words='--out --svg --help ' ;;
     esac
     case $current in
     -*) COMPREPLY=($(compgen -W "$words" -- "$current")) ;;

@@ -23,6 +23,7 @@ int main(int argc, char **argv)
         [VERB_GENERATE] = cmd_generate, [VERB_CHAT] = cmd_chat,       [VERB_SCORE] = cmd_score,
         [VERB_TOKENIZE] = cmd_tokenize, [VERB_INSPECT] = cmd_inspect, [VERB_BENCH] = cmd_bench,
         [VERB_TRAIN] = cmd_train,
+        [VERB_PLOT] = cmd_plot,
         [VERB_EXPORT] = cmd_export,
         [VERB_EVAL] = cmd_eval,
     };

@@ -18,12 +18,13 @@ enum {
     EXPORT = 1 << VERB_EXPORT,
     TRAIN = 1 << VERB_TRAIN,
     EVAL = 1 << VERB_EVAL,
+    PLOT = 1 << VERB_PLOT,
     WRITES = GENERATE | CHAT,
     READS = GENERATE | SCORE | TOKENIZE,
     RUNS = GENERATE | CHAT | SCORE | INSPECT | BENCH | EVAL,
     SETS = RUNS | EXPORT,
     COMPUTES = RUNS | TRAIN,
-    ALL = SETS | TOKENIZE | TRAIN
+    ALL = SETS | TOKENIZE | TRAIN | PLOT
 };
 
 static const double TOKENS_MAX = 1099511627776.0; /* 2^40: positions end there */
@@ -93,6 +94,15 @@ static const verb_info verbs[VERB_COUNT] = {
                    "and exits with 130; a second one exits at once.",
                    "fam eval model.gguf --adapter models/smollm2-memory --task passkey --compare fam,bswa \\\n"
                    "    --lengths 2048,8192 --out runs/passkey"},
+    [VERB_PLOT] = {"plot", "PATH", "draws a training run or an evaluation",
+                   "PATH is the folder of a run (with metrics.jsonl) or of an evaluation (with results.json), or such a file. What "
+                   "is drawn is one HTML file that needs nothing beside it: the curves, what the run is, its newest "
+                   "validation, its recipe; or the tables and curves of the evaluation. Its path is printed. Several runs, or "
+                   "several evaluations of the same task, are drawn over one another.\n\n"
+                   "A run that is still going on can be drawn too. The pictures are made by gnuplot, which must be installed.",
+                   "fam plot runs/tutorial\n"
+                   "fam plot runs/one runs/two --out both.html --svg figures",
+                   .several = true},
 };
 
 #define SAMPLING "Generating"
@@ -165,6 +175,12 @@ static const option_info table[OPTION_COUNT] = {
                          "resume although this key of the recipe has another value now"},
     [OPTION_DRY_RUN] = {"dry-run", KIND_FLAG, NULL, NULL, 0, 0, false, false, TRAIN, "Run",
                         "open and check everything, tell what the run would take, and stop"},
+    [OPTION_NO_REPORT] = {"no-report", KIND_FLAG, NULL, NULL, 0, 0, false, false, TRAIN, "Run",
+                          "do not draw report.html in the run's folder (else now and then, and at the end)"},
+    [OPTION_PLOT_OUT] = {"out", KIND_PATH, "FILE", NULL, 0, 0, false, false, PLOT, "Results",
+                         "the report (else report.html in PATH; must be given with several PATHs)"},
+    [OPTION_SVG] = {"svg", KIND_PATH, "DIR", NULL, 0, 0, false, false, PLOT, "Results",
+                    "also write each picture there as an SVG file, for a paper"},
     [OPTION_FORMAT] = {"format", KIND_CHOICE, "hf|gguf", NULL, 0, 0, false, false, EXPORT, "Export",
                        "a directory or a GGUF file (else GGUF if PATH ends in .gguf)"},
     [OPTION_TYPE] = {"type", KIND_CHOICE, "f32|f16|bf16", NULL, 0, 0, false, false, EXPORT, "Export",

@@ -19,15 +19,17 @@ typedef enum verb_id {
     VERB_EXPORT,
     VERB_TRAIN,
     VERB_EVAL,
+    VERB_PLOT,
     VERB_COUNT
 } verb_id;
 
 typedef struct verb_info {
     const char *name;
-    const char *argument; /* what its one argument is called: "MODEL" */
+    const char *argument; /* what its argument is called: "MODEL" */
     const char *summary;  /* one line */
     const char *details;  /* paragraphs divided by an empty line */
     const char *example;
+    bool several; /* the argument may be given more than once */
 } verb_info;
 
 /* The order is the order in the help. */
@@ -64,6 +66,9 @@ typedef enum option_id {
     OPTION_RESUME,
     OPTION_OVERRIDE,
     OPTION_DRY_RUN,
+    OPTION_NO_REPORT,
+    OPTION_PLOT_OUT,
+    OPTION_SVG,
     OPTION_FORMAT,
     OPTION_TYPE,
     OPTION_TASK,
@@ -148,7 +153,9 @@ typedef struct option_value {
 
 typedef struct cli_options {
     verb_id verb;
-    const char *argument; /* MODEL or PATH */
+    const char *argument;  /* MODEL or PATH; the first, if there are several */
+    const char **arguments; /* all of them */
+    size_t argument_count;
     option_value *values; /* in the order of the command line */
     size_t count;
 } cli_options;

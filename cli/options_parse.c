@@ -337,18 +337,22 @@ static int parse_arguments(cli_options *out, int argc, char **argv)
             int result = parse_option(out, argc, argv, &at);
             if (result >= 0)
                 return result;
-        } else if (out->argument) {
+        } else if (out->argument && !verb->several) {
             return usage_error("found one argument too many: \"%s\"; fam %s needs one %s", argument, verb->name,
                                verb->argument);
         } else {
-            out->argument = argument;
+            int result = check_path(verb->argument, argument);
+            if (result >= 0)
+                return result;
+            out->arguments[out->argument_count++] = argument;
+            out->argument = out->arguments[0];
             at++;
         }
     }
     if (!out->argument)
         return usage_error("%s: found no %s, need `fam %s %s …`", verb->name, verb->argument, verb->name,
                            verb->argument);
-    return check_path(verb->argument, out->argument);
+    return -1;
 }
 
 int options_parse(cli_options *out, int argc, char **argv)
@@ -370,7 +374,8 @@ int options_parse(cli_options *out, int argc, char **argv)
     if (result >= 0)
         return result;
     out->values = calloc((size_t)argc, sizeof *out->values);
-    if (!out->values) {
+    out->arguments = calloc((size_t)argc, sizeof *out->arguments);
+    if (!out->values || !out->arguments) {
         message("the command line: out of memory");
         return fam_status_exit_code(FAM_STATUS_OUT_OF_MEMORY);
     }
@@ -385,5 +390,6 @@ void options_free(cli_options *options)
         free(options->values[i].reals);
     }
     free(options->values);
+    free(options->arguments);
     memset(options, 0, sizeof *options);
 }

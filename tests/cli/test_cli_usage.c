@@ -6,7 +6,7 @@
 
 #define TINY "tests/golden/fam_rms_m1"
 
-static const char *const verbs[] = {"generate", "chat", "score", "tokenize", "inspect", "bench", "export", "train", "eval"};
+static const char *const verbs[] = {"generate", "chat", "score", "tokenize", "inspect", "bench", "export", "train", "eval", "plot"};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static void help_is_as_in_the_snapshots(void **state)
