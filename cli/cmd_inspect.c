@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "fam/train.h"
 #include "message.h"
 #include "model.h"
 #include "note.h"
@@ -192,7 +193,8 @@ static fam_status print_object(json_t *object, int depth, bool bytes, fam_error 
 static fam_status inspect(const cli_options *options, fam_error *error)
 {
     char *text = NULL;
-    fam_status status = fam_inspect(&text, options->argument, error);
+    const char *path = options->argument;
+    fam_status status = fam_train_is_run(path) ? fam_train_inspect(&text, path, error) : fam_inspect(&text, path, error);
     if (status != FAM_OK)
         return status;
     json_t *object = json_loads(text, 0, NULL);

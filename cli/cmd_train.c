@@ -118,11 +118,13 @@ static fam_status print_plan(const train_run *run, fam_error *error)
 {
     fam_trainer_info info;
     fam_trainer_info_get(run->trainer, &info);
-    json_t *plan = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "out", info.out, "step", (json_int_t)info.step,
+    json_t *plan = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}}", "out", info.out, "step", (json_int_t)info.step,
                              "steps", (json_int_t)info.steps, "trained_parameters", (json_int_t)info.trained_parameters,
                              "tokens_longest", (json_int_t)info.tokens_longest, "sequences_longest",
                              (json_int_t)info.sequences_longest, "memory_bytes", (json_int_t)info.memory_bytes,
-                             "checkpoint_bytes", (json_int_t)info.checkpoint_bytes);
+                             "checkpoint_bytes", (json_int_t)info.checkpoint_bytes, "memory_by_recompute", "none",
+                             (json_int_t)info.memory_none, "layer", (json_int_t)info.memory_layer, "span",
+                             (json_int_t)info.memory_span);
     fam_status status = output_json(plan, error);
     json_decref(plan);
     return status;

@@ -59,8 +59,9 @@ static const verb_info verbs[VERB_COUNT] = {
                        "Prints the ids of the input divided by blanks, without a token for the beginning of text; with "
                        "--decode the text of ids, special tokens included. MODEL may also be a tokenizer.json.",
                        "fam tokenize model.gguf --prompt 'Call me Ishmael.'"},
-    [VERB_INSPECT] = {"inspect", "PATH", "what a model, adapter or session file contains; what memory a run would take",
-                      "PATH is a model, an adapter directory or a session file. For a model the options of a run may be "
+    [VERB_INSPECT] = {"inspect", "PATH", "what a model, adapter, session or training run contains; what memory a run would take",
+                      "PATH is a model, an adapter directory, a session file, or the folder of a training run or "
+                      "of one of its checkpoints (which is verified whole). For a model the options of a run may be "
                       "given, and the memory that this run would take is told.",
                       "fam inspect model.gguf --adapter models/smollm2-memory"},
     [VERB_BENCH] = {"bench", "MODEL", "prefill and decode speed at several depths",

@@ -74,6 +74,7 @@ typedef struct fam_trainer_info {
     int64_t tokens_longest;      /* of a sequence */
     int64_t sequences_longest;   /* of a pass with such sequences */
     uint64_t memory_bytes;       /* what the run will take at its peak, true to 5% (mapped files not counted) */
+    uint64_t memory_none, memory_layer, memory_span; /* the same with each choice of train.recompute */
     uint64_t checkpoint_bytes;   /* on disk, each */
 } fam_trainer_info;
 FAM_API void fam_trainer_info_get(const fam_trainer *trainer, fam_trainer_info *out);
@@ -117,6 +118,13 @@ FAM_API size_t fam_trainer_validation(const fam_trainer *trainer, const fam_vali
 FAM_API fam_status fam_trainer_save(fam_trainer *trainer, fam_error *error);
 /* The result of now, in the folder's result/. */
 FAM_API fam_status fam_trainer_finish(fam_trainer *trainer, fam_error *error);
+
+/* Whether a path looks like a checkpoint or like the folder of a run. Thread-safe, as is the next. */
+FAM_API bool fam_train_is_run(const char *path);
+/* What a checkpoint holds, or the newest whole one of a run: a JSON object ("kind": "checkpoint" or "run", step, tokens,
+ * optimizer_steps, bad_total, level, bytes, files, weights), released with fam_string_free. Every file is verified.
+ * BAD_FORMAT names the one that is wrong; NOT_FOUND, IO, OUT_OF_MEMORY. */
+FAM_API fam_status fam_train_inspect(char **json, const char *path, fam_error *error);
 
 #ifdef __cplusplus
 }

@@ -192,11 +192,11 @@ void fam_trainer_free(fam_trainer *t)
 /* ---- asking ------------------------------------------------------------------------------------------------------- */
 
 /* What the engine holds now, and what the largest pass, with the round's documents, adds. */
-static uint64_t memory_of_run(const fam_trainer *t)
+static uint64_t memory_of_run(const fam_trainer *t, int recompute)
 {
     const fam_round_plan longest = fam_plan_longest(t->recipe, t->block_size);
     const fam_training_options options = {.sequences = longest.sequences, .tokens = longest.tokens,
-                                          .recompute = (fam_recompute)t->recipe->train.recompute,
+                                          .recompute = (fam_recompute)recompute,
                                           .stop_gradient_segments = t->recipe->train.stop_gradient_segments,
                                           .backward = true};
     static const fam_trained trained[] = {[FAM_TRAIN_WHAT_ADAPTER] = FAM_TRAIN_ADAPTERS,
@@ -219,7 +219,10 @@ void fam_trainer_info_get(const fam_trainer *t, fam_trainer_info *out)
                               .block_size = t->block_size,
                               .tokens_longest = longest.tokens,
                               .sequences_longest = longest.sequences,
-                              .memory_bytes = memory_of_run(t),
+                              .memory_bytes = memory_of_run(t, t->recipe->train.recompute),
+                              .memory_none = memory_of_run(t, FAM_RECOMPUTE_NONE),
+                              .memory_layer = memory_of_run(t, FAM_RECOMPUTE_LAYER),
+                              .memory_span = memory_of_run(t, FAM_RECOMPUTE_SPAN),
                               .checkpoint_bytes = fam_trainer_checkpoint_bytes(t)};
 }
 

@@ -214,8 +214,17 @@ static fam_status open_validation(fam_trainer *t, fam_error *error)
 {
     fam_status status = FAM_OK;
     const fam_recipe *recipe = t->recipe;
-    const fam_data_options *entries = recipe->validation.data_count > 0 ? recipe->validation.data : recipe->data;
-    int64_t count = recipe->validation.data_count > 0 ? recipe->validation.data_count : recipe->data_count;
+    fam_data_options *entries = t->validation_entries;
+    int64_t count = 0;
+    for (int64_t i = 0; i < recipe->validation.data_count; i++)
+        entries[count++] = recipe->validation.data[i];
+    /* Else what training draws, drawn from another seed. A file that is trained on measures nothing. */
+    for (int64_t i = 0; recipe->validation.data_count == 0 && i < recipe->data_count; i++)
+        if (recipe->data[i].kind < FAM_DATA_TEXT)
+            entries[count++] = recipe->data[i];
+    FAM_FAIL_IF(count == 0, FAM_STATUS_INVALID_ARGUMENT,
+                "%s: validation.data: found none, and files that are trained on measure nothing; need entries of its own",
+                recipe->path);
     fam_round_plan longest = fam_plan_longest(recipe, t->block_size);
     int64_t tokens = recipe->validation.blocks > 0 ? recipe->validation.blocks * t->block_size : longest.tokens;
     FAM_TRY(fam_source_create(&t->validation_source, &t->memory, entries, count, t->tokenizer, recipe->validation.seed, error));

@@ -59,6 +59,7 @@ struct fam_trainer {
     fam_parameters *parameters;
     fam_optimizer *optimizer;
     fam_source *source, *validation_source;
+    fam_data_options validation_entries[FAM_RECIPE_DATA_MAX]; /* strings are the recipe's */
     fam_training *pass; /* of the newest shape, or NULL */
     int64_t pass_sequences, pass_tokens;
 

@@ -408,6 +408,56 @@ static void the_same_text_is_not_measured_with(void **state)
     refuse("both.yaml", NULL, NULL, FAM_STATUS_MISMATCH, "copy.txt");
 }
 
+static void files_that_are_trained_on_are_left_out_of_validation(void **state)
+{
+    (void)state;
+    char out[4096], more[1200];
+    scratch_write_text(folder, "book.txt", "One sentence. Another sentence. And so it goes on for a while, until there is "
+                                           "enough of it to make a sequence of a few blocks, which is not very much.\n");
+    snprintf(more, sizeof more, "%s  - {kind: text, path: book.txt}\nvalidation: {every: 2, sequences: 2}\n", tiny);
+    scratch_write_text(folder, "mixed.yaml", more);
+    snprintf(out, sizeof out, "%s/mixed", folder);
+    run r = {.recipe = path_of("mixed.yaml"), .out = out};
+    fam_trainer *t = open_run(&r, NULL);
+    const fam_validation_result *v;
+    step_on(&r, t, 2);
+    assert_int_equal(fam_trainer_validation(t, &v), 1);
+    assert_string_equal(v[0].name, "recall");
+    assert_false(isnan(v[0].loss));
+    fam_trainer_free(t);
+}
+
+static void a_run_and_its_checkpoints_can_be_inspected(void **state)
+{
+    (void)state;
+    char out[4096], checkpoint[4200], weights[4300], *json = NULL;
+    fam_error error = {0};
+    snprintf(out, sizeof out, "%s/run", folder);
+    run r = {.recipe = path_of("tiny.yaml"), .out = out, .sets = {"train.steps=3"}};
+    run_through(&r);
+    snprintf(checkpoint, sizeof checkpoint, "%s/checkpoints/step_00000003", out);
+    assert_true(fam_train_is_run(out) && fam_train_is_run(checkpoint) && !fam_train_is_run(folder));
+    const char *paths[] = {out, checkpoint};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(fam_train_inspect(&json, paths[i], &error), FAM_OK);
+        assert_non_null(strstr(json, i == 0 ? "\"kind\":\"run\"" : "\"kind\":\"checkpoint\""));
+        assert_non_null(strstr(json, "\"step\":3"));
+        assert_non_null(strstr(json, "\"weights\":\"model\""));
+        fam_string_free(json);
+    }
+    snprintf(weights, sizeof weights, "%s/model/model.safetensors", checkpoint);
+    FILE *file = fopen(weights, "r+b");
+    assert_non_null(file);
+    fseek(file, 200, SEEK_SET);
+    int byte = fgetc(file);
+    fseek(file, 200, SEEK_SET);
+    fputc(byte ^ 1, file);
+    fclose(file);
+    assert_int_equal(fam_train_inspect(&json, checkpoint, &error), FAM_STATUS_BAD_FORMAT);
+    assert_non_null(strstr(error.message, "model.safetensors"));
+    assert_int_equal(fam_train_inspect(&json, out, &error), FAM_STATUS_NOT_FOUND);
+}
+
 static void an_override_lets_another_value_in(void **state)
 {
     (void)state;
@@ -490,6 +540,8 @@ static const struct CMUnitTest tests[] = {
     CASE(a_step_that_is_not_finite_changes_nothing),
     CASE(what_cannot_work_is_refused),
     CASE(the_same_text_is_not_measured_with),
+    CASE(files_that_are_trained_on_are_left_out_of_validation),
+    CASE(a_run_and_its_checkpoints_can_be_inspected),
     CASE(an_override_lets_another_value_in),
     CASE(memory_is_as_told),
     CASE(validation_is_the_same_draws_each_time),
