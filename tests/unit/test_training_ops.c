@@ -15,8 +15,8 @@ typedef struct written_case {
     bool packed_before; /* products were made before the first write */
 } written_case;
 
-static const int64_t ROW_COUNTS[] = {1, 3, 5, 17, 100}; /* of inputs: by rows, and by panels */
-enum { COUNTS = sizeof ROW_COUNTS / sizeof *ROW_COUNTS, MOST = 100 };
+static const int64_t ROW_COUNTS[] = {1, 3, 5, 70}; /* of inputs: by rows, and by panels */
+enum { COUNTS = sizeof ROW_COUNTS / sizeof *ROW_COUNTS, MOST = 70 };
 
 static void prepare_all(fixture *f, const fam_weight *weight)
 {
@@ -125,7 +125,7 @@ static void check_all_written(fixture *f)
     int step = 0;
     for (int type = 0; type < FAM_TYPE_COUNT; type++) {
         int64_t block = fam_type_block_elements((fam_type)type);
-        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++, step++) {
+        for (size_t r = (size_t)type % 2; r < sizeof rows / sizeof *rows; r += 2, step++) {
             int64_t wide = block > 1 ? block * (1 + step % 3) : columns[step % 6];
             written_case c = {(fam_type)type, rows[r], wide, rows[r] % 64 == 0 ? 32 : 0, step % 2 == 0};
             check_written(f, &c);
