@@ -11,7 +11,7 @@
 #include "format/hf_write.h"
 #include "format/safetensors.h"
 #include "text/tokenizer.h"
-#include "text/tokenizer_write.h"
+#include "text/tokenizer_export.h"
 
 enum { COPY_BYTES_MAX = 1 << 30 };
 
