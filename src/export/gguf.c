@@ -11,7 +11,7 @@
 #include "export/private.h"
 #include "format/gguf_write.h"
 #include "text/tokenizer.h"
-#include "text/tokenizer_write.h"
+#include "text/tokenizer_export.h"
 
 static fam_status sink(void *writer, const void *data, size_t size, fam_error *error)
 {

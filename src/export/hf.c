@@ -11,7 +11,7 @@
 #include "format/hf_write.h"
 #include "format/safetensors.h"
 #include "text/tokenizer.h"
-#include "text/tokenizer_write.h"
+#include "text/tokenizer_export.h"
 
 static fam_status sink(void *writer, const void *data, size_t size, fam_error *error)
 {

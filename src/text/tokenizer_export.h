@@ -1,11 +1,11 @@
 /*
- * text/tokenizer_write.h: a tokenizer in the files of the ecosystem: tokenizer.json, or the metadata of a GGUF file.
+ * text/tokenizer_export.h: a tokenizer in the files of the ecosystem: tokenizer.json, or the metadata of a GGUF file.
  *
  * What is written opens again to one that gives the same ids. What the other form has no words for is refused by name:
  * FAM_STATUS_UNSUPPORTED.
  */
-#ifndef FAM_TEXT_TOKENIZER_WRITE_H
-#define FAM_TEXT_TOKENIZER_WRITE_H
+#ifndef FAM_TEXT_TOKENIZER_EXPORT_H
+#define FAM_TEXT_TOKENIZER_EXPORT_H
 
 #include "text/tokenizer.h"
 

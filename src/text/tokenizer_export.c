@@ -1,7 +1,7 @@
 /*
- * text/tokenizer_write.c: see tokenizer_write.h. The readers are tokenizer_json.c and tokenizer_gguf.c.
+ * text/tokenizer_export.c: see tokenizer_export.h. The readers are tokenizer_json.c and tokenizer_gguf.c.
  */
-#include "text/tokenizer_write.h"
+#include "text/tokenizer_export.h"
 
 #include <stdlib.h>
 #include <string.h>

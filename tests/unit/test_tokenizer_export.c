@@ -2,7 +2,7 @@
  * Text room: tokenizers that are written give the same ids as those that they came from, from either kind of file to
  * either; and what a kind of file cannot say is refused by name.
  */
-#include "text/tokenizer_write.h"
+#include "text/tokenizer_export.h"
 
 #include <stdio.h>
 #include <stdlib.h>
