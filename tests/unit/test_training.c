@@ -583,6 +583,46 @@ static void wrong_options_are_refused(void **state)
     scratch_remove(directory);
 }
 
+/* Writes a tensor's gradient in its place: numbers like others. */
+static fam_status overwrite(void *context, const fam_gradient *g, fam_error *error)
+{
+    const fam_backend_ops *ops = ((fam_exec *)context)->backend->ops;
+    return g->weight ? ops->weight_write(context, g->weight, g->data, g->factor, error) : FAM_OK;
+}
+
+/* Once a step was made, no further one asks for memory. */
+static void steps_take_no_memory(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < CASE_COUNT * 2 * 3; kind++) {
+        const pass_case *c = &CASES[kind % CASE_COUNT];
+        const char *directory = scratch_make();
+        const random_model shape = shape_of(c);
+        random_model_write(directory, &shape, 12);
+        fam_engine *engine = open_model(directory, c, kind / CASE_COUNT % 2 ? FAM_DTYPE_BF16 : FAM_DTYPE_F32, 2, NULL);
+        batch b = make_batch(c, engine->model, 13);
+        pass p = run_pass(c, engine->model, &b, (fam_recompute)(kind / CASE_COUNT / 2), &NARROW);
+        fam_exec *exec = fam_training_exec(p.training);
+        fam_error error;
+        assert_int_equal(fam_gradients_visit(p.gradients, overwrite, exec, &error), FAM_OK);
+        size_t allocations = 0, bytes = 0;
+        for (int step = 0; step < 3; step++) { /* the first still makes room for the written weights' type */
+            fam_gradients_clear(p.gradients, exec);
+            assert_int_equal(fam_training_forward(p.training, &b.given, &p.loss, &p.weight, &error), FAM_OK);
+            assert_int_equal(fam_training_backward(p.training, p.gradients, SCALE, &error), FAM_OK);
+            assert_true(step == 0 || engine->memory.allocations == allocations);
+            assert_int_equal(fam_gradients_visit(p.gradients, overwrite, exec, &error), FAM_OK);
+            assert_true(step == 0 || (engine->memory.allocations == allocations && engine->memory.bytes == bytes));
+            allocations = engine->memory.allocations;
+            bytes = engine->memory.bytes;
+        }
+        free_pass(&p);
+        free_batch(&b);
+        fam_engine_free(engine);
+        scratch_remove(directory);
+    }
+}
+
 /* ---- memory ------------------------------------------------------------------------------------------------------- */
 
 static const random_model MEDIUM = {.vocab = 300,
@@ -683,6 +723,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(what_is_made_again_is_the_same_to_the_bit),
     cmocka_unit_test(a_pass_forward_only_gives_the_same),
     cmocka_unit_test(a_step_changes_what_the_next_pass_sees),
+    cmocka_unit_test(steps_take_no_memory),
     cmocka_unit_test(memory_may_run_out_anywhere),
     cmocka_unit_test(wrong_options_are_refused),
     cmocka_unit_test(it_takes_the_memory_that_it_said),
