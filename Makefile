@@ -9,7 +9,7 @@ CMAKE ?= cmake
 GENERATOR := $(shell command -v ninja >/dev/null 2>&1 && echo '-G Ninja')
 
 .DEFAULT_GOAL := build
-.PHONY: build program test demo bench install oracle mutation fuzz clean help
+.PHONY: build program test demo bench bench-train install oracle mutation fuzz clean help
 
 # A build folder keeps the generator that it was made with.
 define configure
@@ -42,6 +42,11 @@ demo:
 bench:
 	@scripts/bench.sh
 
+bench-train:
+	$(call configure)
+	@$(CMAKE) --build $(BUILD) -j $(JOBS) --target bench_training
+	@scripts/bench_train.py
+
 oracle:
 	@tests/oracle/make.sh
 
@@ -60,6 +65,7 @@ help:
 	@echo '                     DEMO_FULL=1 runs the long form: 8,000 tokens a round and the whole Bible'
 	@echo 'make test            installs what is missing, builds, runs all tests; FAM_TEST_QUICK=1 for the first stage only'
 	@echo 'make bench           measures speed and memory, beside llama.cpp where it can be built; BENCH_FULL=1 for 1,000,000 tokens'
+	@echo 'make bench-train     measures training, beside PyTorch where FAM_TORCH_PYTHON names a Python that has it'
 	@echo 'make install         installs under PREFIX=$(PREFIX) (DESTDIR too)'
 	@echo 'make mutation        breaks the code on purpose, patch by patch, and checks that the tests notice'
 	@echo 'make fuzz            runs each fuzz target for FUZZ_SECONDS=60'

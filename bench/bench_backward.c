@@ -101,10 +101,10 @@ static void measure_product(bench *b, int64_t rows, int64_t columns)
     b->product = (fam_matmul_job){b->b, b->activations, b->weight, false, false};
     float *dweight = floats(b, rows * columns);
     double work = 2.0 * (double)b->n * (double)(rows * columns);
-    b->product_backward = (fam_matmul_backward_job){b->d, NULL, b->c, b->activations, b->weight};
+    b->product_backward = (fam_matmul_backward_job){b->d, NULL, b->c, b->activations, b->weight, false};
     snprintf(name, sizeof name, "product %dx%d, din", (int)rows, (int)columns);
     report(b, name, product_forward, product_backward, work, work);
-    b->product_backward = (fam_matmul_backward_job){NULL, dweight, b->c, b->activations, b->weight};
+    b->product_backward = (fam_matmul_backward_job){NULL, dweight, b->c, b->activations, b->weight, false};
     snprintf(name, sizeof name, "product %dx%d, dweight", (int)rows, (int)columns);
     report(b, name, product_forward, product_backward, work, work);
     b->product_backward.din = b->d;

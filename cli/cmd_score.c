@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "commands.h"
+#include "fam/eval.h"
 #include "input.h"
 #include "measure.h"
 #include "message.h"
@@ -12,9 +13,6 @@
 #include "numbers.h"
 #include "output.h"
 #include "reader.h"
-
-/* Ranges of depth: 0 to 255, then each as long as all before it. */
-enum { FIRST_RANGE = 256, RANGES = 40 };
 
 typedef struct nll_sum {
     double nll;
@@ -32,13 +30,8 @@ typedef struct score_run {
     cli_reader reader;
     int64_t tokens;
     double seconds;
-    nll_sum all, ranges[RANGES];
+    nll_sum all, ranges[FAM_EVAL_RANGES];
 } score_run;
-
-static int64_t range_start(int range)
-{
-    return range == 0 ? 0 : (int64_t)FIRST_RANGE << (range - 1);
-}
 
 static void add(void *context, const double *nll, size_t count)
 {
@@ -47,7 +40,7 @@ static void add(void *context, const double *nll, size_t count)
         if (score->tokens == 0)
             continue; /* nothing predicts the first token */
         int range = 0;
-        while (range + 1 < RANGES && score->tokens >= range_start(range + 1))
+        while (range + 1 < FAM_EVAL_RANGES && score->tokens >= fam_eval_range_start(range + 1))
             range++;
         score->all.nll += nll[i];
         score->all.count++;
@@ -61,15 +54,21 @@ static double mean(const nll_sum *sum)
     return sum->nll / (double)sum->count;
 }
 
+static int64_t range_end(const score_run *score, int range)
+{
+    int64_t end = fam_eval_range_start(range + 1);
+    return end < score->tokens ? end : score->tokens;
+}
+
 static json_t *ranges_json(const score_run *score)
 {
     json_t *list = json_array();
-    for (int i = 0; list && option_given(score->options, OPTION_BY_DEPTH) && i < RANGES; i++) {
+    for (int i = 0; list && option_given(score->options, OPTION_BY_DEPTH) && i < FAM_EVAL_RANGES; i++) {
         if (score->ranges[i].count == 0)
             continue;
-        int64_t end = range_start(i + 1) < score->tokens ? range_start(i + 1) : score->tokens;
-        json_array_append_new(list, json_pack("{s:I, s:I, s:o}", "from", (json_int_t)range_start(i), "to", (json_int_t)end,
-                                              "nll", output_json_real(mean(&score->ranges[i]))));
+        json_array_append_new(list, json_pack("{s:I, s:I, s:o}", "from", (json_int_t)fam_eval_range_start(i), "to",
+                                              (json_int_t)range_end(score, i), "nll",
+                                              output_json_real(mean(&score->ranges[i]))));
     }
     return list;
 }
@@ -96,11 +95,10 @@ static fam_status print_text(const score_run *score, fam_error *error)
     if (status != FAM_OK || !option_given(score->options, OPTION_BY_DEPTH))
         return status;
     status = output_format(error, "\n%12s %12s %12s\n", "from", "to", "nll");
-    for (int i = 0; status == FAM_OK && i < RANGES; i++) {
-        int64_t end = range_start(i + 1) < score->tokens ? range_start(i + 1) : score->tokens;
+    for (int i = 0; status == FAM_OK && i < FAM_EVAL_RANGES; i++) {
         if (score->ranges[i].count > 0)
-            status = output_format(error, "%12lld %12lld %12.6f\n", (long long)range_start(i), (long long)end,
-                                   mean(&score->ranges[i]));
+            status = output_format(error, "%12lld %12lld %12.6f\n", (long long)fam_eval_range_start(i),
+                                   (long long)range_end(score, i), mean(&score->ranges[i]));
     }
     return status;
 }

@@ -12,5 +12,9 @@ int cmd_score(const cli_options *options);
 int cmd_tokenize(const cli_options *options);
 int cmd_inspect(const cli_options *options);
 int cmd_bench(const cli_options *options);
+int cmd_train(const cli_options *options);
+int cmd_plot(const cli_options *options);
+int cmd_export(const cli_options *options);
+int cmd_eval(const cli_options *options);
 
 #endif

@@ -87,7 +87,7 @@ static void write_option(FILE *out, const option_info *info)
 void help_write_verb(FILE *out, verb_id verb)
 {
     const verb_info *info = verb_get(verb);
-    fprintf(out, "fam %s %s [options]: ", info->name, info->argument);
+    fprintf(out, "fam %s %s%s [options]: ", info->name, info->argument, info->several ? " …" : "");
     write_wrapped(out, info->summary, 0, 0);
     fputc('\n', out);
     write_wrapped(out, info->details, 0, 0);

@@ -66,8 +66,8 @@ void help_write_manual(FILE *out)
                  "index; tokenizer.json).\n");
     for (int id = 0; id < VERB_COUNT; id++) {
         const verb_info *verb = verb_get((verb_id)id);
-        fprintf(out, ".SH FAM %s\n.B fam %s\n.I %s\n[options]: %s.\n.PP\n", verb->name, verb->name, verb->argument,
-                verb->summary);
+        fprintf(out, ".SH FAM %s\n.B fam %s\n.I %s%s\n[options]: %s.\n.PP\n", verb->name, verb->name, verb->argument,
+                verb->several ? " ..." : "", verb->summary);
         write_roff(out, verb->details);
         fputc('\n', out);
         for (int option = 0; option < OPTION_COUNT; option++) {
@@ -93,7 +93,7 @@ void help_write_completion(FILE *out)
                  "    case $previous in\n");
     for (int option = 0; option < OPTION_COUNT; option++) {
         const option_info *info = option_get((option_id)option);
-        if (info->kind != KIND_CHOICE)
+        if (info->kind != KIND_CHOICE && info->kind != KIND_CHOICES)
             continue;
         fprintf(out, "    --%s) words='", info->name);
         for (const char *p = info->value_name; *p; p++)

@@ -22,6 +22,10 @@ int main(int argc, char **argv)
     static int (*const commands[VERB_COUNT])(const cli_options *options) = {
         [VERB_GENERATE] = cmd_generate, [VERB_CHAT] = cmd_chat,       [VERB_SCORE] = cmd_score,
         [VERB_TOKENIZE] = cmd_tokenize, [VERB_INSPECT] = cmd_inspect, [VERB_BENCH] = cmd_bench,
+        [VERB_TRAIN] = cmd_train,
+        [VERB_PLOT] = cmd_plot,
+        [VERB_EXPORT] = cmd_export,
+        [VERB_EVAL] = cmd_eval,
     };
     hold_standard_streams();
     signals_install();

@@ -15,10 +15,16 @@ enum {
     TOKENIZE = 1 << VERB_TOKENIZE,
     INSPECT = 1 << VERB_INSPECT,
     BENCH = 1 << VERB_BENCH,
+    EXPORT = 1 << VERB_EXPORT,
+    TRAIN = 1 << VERB_TRAIN,
+    EVAL = 1 << VERB_EVAL,
+    PLOT = 1 << VERB_PLOT,
     WRITES = GENERATE | CHAT,
     READS = GENERATE | SCORE | TOKENIZE,
-    RUNS = GENERATE | CHAT | SCORE | INSPECT | BENCH,
-    ALL = RUNS | TOKENIZE
+    RUNS = GENERATE | CHAT | SCORE | INSPECT | BENCH | EVAL,
+    SETS = RUNS | EXPORT,
+    COMPUTES = RUNS | TRAIN,
+    ALL = SETS | TOKENIZE | TRAIN | PLOT
 };
 
 static const double TOKENS_MAX = 1099511627776.0; /* 2^40: positions end there */
@@ -62,10 +68,46 @@ static const verb_info verbs[VERB_COUNT] = {
                     "after another with so many tokens read before. The tokens are drawn at random. Each figure is the "
                     "median of the repetitions, with the slowest and the fastest.",
                     "fam bench model.gguf --mode bswa --prompt-tokens 512,4096 --depths 0,4096,65536"},
+    [VERB_TRAIN] = {"train", "RECIPE", "trains a model or an adapter: gives a model its memory",
+                    "RECIPE is a YAML file; docs/RECIPES.md has every key, and recipes/ has ready ones. The run lies in a "
+                    "folder: the recipe as used, a line of metrics for each step, checkpoints, and at the end the result: "
+                    "an adapter directory (which PEFT loads too) or a model directory. Its path is printed.\n\n"
+                    "Given again, the same command goes on from the newest whole checkpoint, with the same numbers as if "
+                    "it had never stopped. Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint and exit with 75; a second one "
+                    "exits at once, and the checkpoints there are stay good.",
+                    "fam train recipes/tutorial.yaml --out runs/tutorial --set train.seed=1"},
+    [VERB_EXPORT] = {"export", "MODEL", "merged model as a Hugging Face directory or GGUF",
+                     "Merges the adapters into the weights and writes a model that needs none: a directory that "
+                     "transformers opens or a GGUF file that llama.cpp opens. The settings and the prompt of the memory "
+                     "lie in it, where fam finds them; other programs read it as a plain Transformer. The settings "
+                     "below override what is written.\n\n"
+                     "What is written appears at once and whole, or not at all; nothing that is there already is "
+                     "replaced. Without --adapter the model is only written in the other format or type.",
+                     "fam export model.gguf --adapter models/smollm2-memory --out merged\n"
+                     "fam export model.gguf --adapter models/smollm2-memory --out merged.gguf --type f16"},
+    [VERB_EVAL] = {"eval", "MODEL", "how far back a model remembers: passkey, needles, recall, text",
+                   "Lets the model read texts that hide something, asks for it, and counts the right answers: at "
+                   "several lengths and depths, for several modes or adapters on the same draws. docs/EVAL.md tells "
+                   "tasks, scoring and the files.\n\n"
+                   "With --out each draw is kept as soon as it is done; the same command given again does only what is "
+                   "missing, with more draws or lengths too. Ctrl-C stops after the present draw, prints what was done, "
+                   "and exits with 130; a second one exits at once.",
+                   "fam eval model.gguf --adapter models/smollm2-memory --task passkey --compare fam,bswa \\\n"
+                   "    --lengths 2048,8192 --out runs/passkey"},
+    [VERB_PLOT] = {"plot", "PATH", "draws a training run or an evaluation",
+                   "PATH is the folder of a run (with metrics.jsonl) or of an evaluation (with results.json), or such a file. What "
+                   "is drawn is one HTML file that needs nothing beside it: the curves, what the run is, its newest "
+                   "validation, its recipe; or the tables and curves of the evaluation. Its path is printed. Several runs, or "
+                   "several evaluations of the same task, are drawn over one another.\n\n"
+                   "A run that is still going on can be drawn too. The pictures are made by gnuplot, which must be installed.",
+                   "fam plot runs/tutorial\n"
+                   "fam plot runs/one runs/two --out both.html --svg figures",
+                   .several = true},
 };
 
 #define SAMPLING "Generating"
 #define MODEL "Model and mode"
+#define TASK "Task"
 
 static const option_info table[OPTION_COUNT] = {
     [OPTION_PROMPT] = {"prompt", KIND_TEXT, "TEXT", NULL, 0, 0, false, false, READS, "Input",
@@ -122,38 +164,89 @@ static const option_info table[OPTION_COUNT] = {
                               "decode: generate so many tokens for one figure"},
     [OPTION_REPETITIONS] = {"repetitions", KIND_INTEGER, "N", "5", 1, 10000, false, false, BENCH, "Measuring",
                             "measure so often"},
-    [OPTION_ADAPTER] = {"adapter", KIND_ADAPTER, "DIR[:SCALE]", NULL, 0, 0, false, true, RUNS, MODEL,
+    [OPTION_OUT] = {"out", KIND_PATH, "PATH", NULL, 0, 0, false, false, TRAIN | EXPORT, "Results",
+                    "train: the folder of the run (else runs/ and the recipe's name); export: where to write, where nothing may "
+                    "be yet"},
+    [OPTION_SET] = {"set", KIND_WORD, "KEY=VALUE", NULL, 0, 0, false, true, TRAIN, "Run",
+                    "as if the recipe said so: --set optimizer.learning_rate=1e-4"},
+    [OPTION_RESUME] = {"resume", KIND_CHOICE, "auto|must|never", NULL, 0, 0, false, false, TRAIN, "Run",
+                       "go on from a checkpoint if there is one (auto, if not given); refuse to begin anew; refuse to go on"},
+    [OPTION_OVERRIDE] = {"override", KIND_WORD, "KEY", NULL, 0, 0, false, true, TRAIN, "Run",
+                         "resume although this key of the recipe has another value now"},
+    [OPTION_DRY_RUN] = {"dry-run", KIND_FLAG, NULL, NULL, 0, 0, false, false, TRAIN, "Run",
+                        "open and check everything, tell what the run would take, and stop"},
+    [OPTION_NO_REPORT] = {"no-report", KIND_FLAG, NULL, NULL, 0, 0, false, false, TRAIN, "Run",
+                          "do not draw report.html in the run's folder (else now and then, and at the end)"},
+    [OPTION_PLOT_OUT] = {"out", KIND_PATH, "FILE", NULL, 0, 0, false, false, PLOT, "Results",
+                         "the report (else report.html in PATH; must be given with several PATHs)"},
+    [OPTION_SVG] = {"svg", KIND_PATH, "DIR", NULL, 0, 0, false, false, PLOT, "Results",
+                    "also write each picture there as an SVG file, for a paper"},
+    [OPTION_FORMAT] = {"format", KIND_CHOICE, "hf|gguf", NULL, 0, 0, false, false, EXPORT, "Export",
+                       "a directory or a GGUF file (else GGUF if PATH ends in .gguf)"},
+    [OPTION_TYPE] = {"type", KIND_CHOICE, "f32|f16|bf16", NULL, 0, 0, false, false, EXPORT, "Export",
+                     "of the matrices (else the model's own, and bf16 where it is quantised)"},
+    [OPTION_TASK] = {"task", KIND_CHOICE, "passkey|passkey_landmark|needle|recall|overwrite|text", NULL, 0, 0, false,
+                     false, EVAL, TASK, "what is asked; text: nothing, the loss by depth"},
+    [OPTION_LENGTHS] = {"lengths", KIND_LIST, "N,…", "4096", 2, TOKENS_MAX, false, false, EVAL, TASK,
+                        "tokens of a draw, the answer included"},
+    [OPTION_TASK_DEPTHS] = {"task-depths", KIND_REALS, "X,…", NULL, 0, 1, false, false, EVAL, TASK,
+                            "where the keys stand, 0 is the start and 1 the end (else passkey at the start, others "
+                            "drawn anywhere)"},
+    [OPTION_KEYS] = {"keys", KIND_LIST, "N,…", "1", 1, 65536, false, false, EVAL, TASK,
+                     "needle, recall, overwrite: how many are said"},
+    [OPTION_ASKED] = {"asked", KIND_INTEGER, "N", "1", 1, 65536, false, false, EVAL, TASK,
+                      "needle, recall, overwrite: how many of them are asked for"},
+    [OPTION_DIGITS] = {"digits", KIND_INTEGER, "N", "5", 1, 18, false, false, EVAL, TASK, "of a key or value"},
+    [OPTION_DRAWS] = {"draws", KIND_INTEGER, "N", "100", 1, 16777216, false, false, EVAL, TASK,
+                      "so many at each length, depth and number of keys; text: pieces that do not overlap, at most "
+                      "what the files have"},
+    [OPTION_TASK_SEED] = {"seed", KIND_UNSIGNED, "N", "0", 0, 0, false, false, EVAL, TASK,
+                          "of the draws: the same seed gives the same ones on every machine"},
+    [OPTION_TASK_FILE] = {"file", KIND_PATH, "PATH", NULL, 0, 0, false, true, EVAL, TASK,
+                          "text: a document; needle: the text that needles lie in (else a built-in one)"},
+    [OPTION_COMPARE] = {"compare", KIND_CHOICES, "full|swa|bswa|fam", NULL, 0, 0, false, false, EVAL, "Comparing",
+                        "measure in these modes, on the same draws; several are divided by commas"},
+    [OPTION_COMPARE_ADAPTER] = {"compare-adapter", KIND_ADAPTER, "DIR[:SCALE]", NULL, 0, 0, false, true, EVAL,
+                                "Comparing",
+                                "measure with this adapter, behind those of --adapter; none: with no further one"},
+    [OPTION_EXHAUSTIVE] = {"exhaustive", KIND_FLAG, NULL, NULL, 0, 0, false, false, EVAL, "Comparing",
+                           "let bswa and swa also read what cannot reach their answer (the result is the same)"},
+    [OPTION_ADAPTER] = {"adapter", KIND_ADAPTER, "DIR[:SCALE]", NULL, 0, 0, false, true, SETS, MODEL,
                         "apply this adapter (a PEFT directory, FAM files beside it); SCALE multiplies its own scale"},
-    [OPTION_MODE] = {"mode", KIND_CHOICE, "full|swa|bswa|fam", NULL, 0, 0, false, false, RUNS, MODEL,
+    [OPTION_MODE] = {"mode", KIND_CHOICE, "full|swa|bswa|fam", NULL, 0, 0, false, false, SETS, MODEL,
                      "what a token sees: all before it; a sliding window; its block and the segments before it; these and "
                      "the memory. If not given, what the last adapter says, else the model, else full. The same holds for "
                      "the settings below"},
-    [OPTION_BLOCK_SIZE] = {"block-size", KIND_INTEGER, "N", NULL, 1, 2147483648, false, false, RUNS, MODEL,
+    [OPTION_BLOCK_SIZE] = {"block-size", KIND_INTEGER, "N", NULL, 1, 2147483648, false, false, SETS, MODEL,
                            "tokens of a block (else 1024)"},
-    [OPTION_MEMORY_SEGMENTS] = {"memory-segments", KIND_INTEGER, "N", NULL, 0, 1048576, false, false, RUNS, MODEL,
+    [OPTION_MEMORY_SEGMENTS] = {"memory-segments", KIND_INTEGER, "N", NULL, 0, 1048576, false, false, SETS, MODEL,
                                 "modes bswa and fam: whole blocks before the present one that are still seen (else 0)"},
-    [OPTION_FAM_LENGTH] = {"fam-length", KIND_INTEGER, "N", NULL, 1, 2147483648, false, false, RUNS, MODEL,
+    [OPTION_FAM_LENGTH] = {"fam-length", KIND_INTEGER, "N", NULL, 1, 2147483648, false, false, SETS, MODEL,
                            "mode fam: rows of the state (else those of the prompt tensor)"},
-    [OPTION_STATE_NORM] = {"state-norm", KIND_CHOICE, "none|rms|rms_init", NULL, 0, 0, false, false, RUNS, MODEL,
+    [OPTION_STATE_NORM] = {"state-norm", KIND_CHOICE, "none|rms|rms_init", NULL, 0, 0, false, false, SETS, MODEL,
                            "mode fam: how the state is rescaled after each block (else none)"},
-    [OPTION_FAM_POSITIONS] = {"fam-positions", KIND_CHOICE, "last|zero|float", NULL, 0, 0, false, false, RUNS, MODEL,
+    [OPTION_FAM_POSITIONS] = {"fam-positions", KIND_CHOICE, "last|zero|float", NULL, 0, 0, false, false, SETS, MODEL,
                               "mode fam: where the rows of the state sit (else last)"},
-    [OPTION_WINDOW] = {"window", KIND_INTEGER, "N", NULL, 1, 2147483648, false, false, RUNS, MODEL,
+    [OPTION_WINDOW] = {"window", KIND_INTEGER, "N", NULL, 1, 2147483648, false, false, SETS, MODEL,
                        "mode swa: tokens that are seen (else 1024)"},
     [OPTION_CONTEXT] = {"context", KIND_INTEGER, "N", NULL, 1, 1099511627776, false, false, RUNS, MODEL,
                         "mode full: tokens that the cache can hold (else the model's context length)"},
-    [OPTION_IGNORE_CONFIG_KEY] = {"ignore-config-key", KIND_WORD, "NAME", NULL, 0, 0, false, true, RUNS, MODEL,
+    [OPTION_IGNORE_CONFIG_KEY] = {"ignore-config-key", KIND_WORD, "NAME", NULL, 0, 0, false, true, SETS, MODEL,
                                   "accept this key of config.json although it may change the result"},
-    [OPTION_DEVICE] = {"device", KIND_DEVICE, "cpu", "cpu", 0, 0, false, false, RUNS, "Machine",
+    [OPTION_DEVICE] = {"device", KIND_DEVICE, "cpu", "cpu", 0, 0, false, false, COMPUTES, "Machine",
                        "where to compute: this build has no other device"},
-    [OPTION_THREADS] = {"threads", KIND_INTEGER, "N", NULL, 1, 1024, false, false, RUNS, "Machine",
+    [OPTION_THREADS] = {"threads", KIND_INTEGER, "N", NULL, 1, 1024, false, false, COMPUTES, "Machine",
                         "threads (else as many as there are processors for this process)"},
-    [OPTION_DTYPE] = {"dtype", KIND_CHOICE, "f32|bf16", NULL, 0, 0, false, false, RUNS, "Machine",
+    [OPTION_DTYPE] = {"dtype", KIND_CHOICE, "f32|bf16", NULL, 0, 0, false, false, COMPUTES, "Machine",
                       "arithmetic (else bf16 where the processor computes in it, else f32)"},
-    [OPTION_ISA] = {"isa", KIND_CHOICE, "portable|avx2|avx512|avx512vnni|avx512bf16|amx", NULL, 0, 0, false, false, RUNS,
+    [OPTION_ISA] = {"isa", KIND_CHOICE, "portable|avx2|avx512|avx512vnni|avx512bf16|amx", NULL, 0, 0, false, false, COMPUTES,
                     "Machine", "use only these instructions (else the best that the machine has)"},
-    [OPTION_JSON] = {"json", KIND_FLAG, NULL, NULL, 0, 0, false, false, SCORE | TOKENIZE | INSPECT | BENCH, "Output",
+    [OPTION_JSON] = {"json", KIND_FLAG, NULL, NULL, 0, 0, false, false, SCORE | TOKENIZE | INSPECT | BENCH | EVAL,
+                     "Output",
                      "one JSON object on standard output"},
+    [OPTION_EVAL_OUT] = {"out", KIND_PATH, "DIR", NULL, 0, 0, false, false, EVAL, "Output",
+                         "keep draws.jsonl and results.json there, and go on from what is there; `fam plot DIR` draws "
+                         "it"},
     [OPTION_STATS] = {"stats", KIND_FLAG, NULL, NULL, 0, 0, false, false, GENERATE, "Output",
                       "at the end one JSON object on standard error: tokens read, in the window, in the memory, "
                       "generated; seconds, speed, memory"},

@@ -16,15 +16,20 @@ typedef enum verb_id {
     VERB_TOKENIZE,
     VERB_INSPECT,
     VERB_BENCH,
+    VERB_EXPORT,
+    VERB_TRAIN,
+    VERB_EVAL,
+    VERB_PLOT,
     VERB_COUNT
 } verb_id;
 
 typedef struct verb_info {
     const char *name;
-    const char *argument; /* what its one argument is called: "MODEL" */
+    const char *argument; /* what its argument is called: "MODEL" */
     const char *summary;  /* one line */
     const char *details;  /* paragraphs divided by an empty line */
     const char *example;
+    bool several; /* the argument may be given more than once */
 } verb_info;
 
 /* The order is the order in the help. */
@@ -56,6 +61,28 @@ typedef enum option_id {
     OPTION_DEPTHS,
     OPTION_DECODE_TOKENS,
     OPTION_REPETITIONS,
+    OPTION_OUT,
+    OPTION_SET,
+    OPTION_RESUME,
+    OPTION_OVERRIDE,
+    OPTION_DRY_RUN,
+    OPTION_NO_REPORT,
+    OPTION_PLOT_OUT,
+    OPTION_SVG,
+    OPTION_FORMAT,
+    OPTION_TYPE,
+    OPTION_TASK,
+    OPTION_LENGTHS,
+    OPTION_TASK_DEPTHS,
+    OPTION_KEYS,
+    OPTION_ASKED,
+    OPTION_DIGITS,
+    OPTION_DRAWS,
+    OPTION_TASK_SEED,
+    OPTION_TASK_FILE,
+    OPTION_COMPARE,
+    OPTION_COMPARE_ADAPTER,
+    OPTION_EXHAUSTIVE,
     OPTION_ADAPTER,
     OPTION_MODE,
     OPTION_BLOCK_SIZE,
@@ -71,6 +98,7 @@ typedef enum option_id {
     OPTION_DTYPE,
     OPTION_ISA,
     OPTION_JSON,
+    OPTION_EVAL_OUT,
     OPTION_STATS,
     OPTION_HELP,
     OPTION_COUNT
@@ -85,7 +113,9 @@ typedef enum option_kind {
     KIND_LIST,     /* integers of min to max divided by commas */
     KIND_UNSIGNED, /* 0 to 2^64-1 */
     KIND_REAL,     /* min to max */
+    KIND_REALS,    /* numbers of min to max divided by commas */
     KIND_CHOICE,   /* one of value_name's words divided by '|' */
+    KIND_CHOICES,  /* one or several of them divided by commas */
     KIND_ADAPTER,  /* DIR[:SCALE] */
     KIND_BIAS,     /* ID=VALUE */
     KIND_DEVICE    /* cpu, cuda or cuda:N */
@@ -116,13 +146,16 @@ typedef struct option_value {
     int64_t integer;  /* KIND_INTEGER; KIND_BIAS: the id */
     uint64_t unsigned_integer;
     double real; /* KIND_REAL; KIND_ADAPTER: the scale; KIND_BIAS: the bias */
-    int64_t *list;
+    int64_t *list; /* KIND_LIST; KIND_CHOICES: indices of the words */
+    double *reals; /* KIND_REALS */
     size_t list_count;
 } option_value;
 
 typedef struct cli_options {
     verb_id verb;
-    const char *argument; /* MODEL or PATH */
+    const char *argument;  /* MODEL or PATH; the first, if there are several */
+    const char **arguments; /* all of them */
+    size_t argument_count;
     option_value *values; /* in the order of the command line */
     size_t count;
 } cli_options;

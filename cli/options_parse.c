@@ -19,8 +19,9 @@ static const double BIAS_MAX = 1e6;
 
 static void range_text(char *out, size_t size, const option_info *info)
 {
-    const char *kind = info->kind == KIND_REAL ? "a number" : "an integer";
-    const char *plural = info->kind == KIND_LIST ? " (several are divided by commas)" : "";
+    bool real = info->kind == KIND_REAL || info->kind == KIND_REALS;
+    const char *kind = real ? "a number" : "an integer";
+    const char *plural = info->kind == KIND_LIST || info->kind == KIND_REALS ? " (several are divided by commas)" : "";
     if (info->min_excluded)
         snprintf(out, size, "%s above %.0f, at most %.0f%s", kind, info->min, info->max, plural);
     else
@@ -39,6 +40,45 @@ static bool in_range(const option_info *info, double value)
     return value <= info->max && (info->min_excluded ? value > info->min : value >= info->min);
 }
 
+/* Index of the word among those of value_name, or -1. */
+static int64_t find_word(const option_info *info, const char *text)
+{
+    size_t length = strlen(text);
+    int64_t index = 0;
+    for (const char *word = info->value_name; word; index++) {
+        const char *end = strchrnul(word, '|');
+        if ((size_t)(end - word) == length && memcmp(word, text, length) == 0)
+            return index;
+        word = *end ? end + 1 : NULL;
+    }
+    return -1;
+}
+
+static int bad_choice(const option_info *info, const char *text)
+{
+    const char *one = info->kind == KIND_CHOICES ? "one or several (divided by commas)" : "one";
+    return usage_error("--%s: found \"%s\", need %s of %s", info->name, text, one, info->value_name);
+}
+
+/* One item of a list goes to its place; false if it is none. */
+static bool parse_item(option_value *value, const option_info *info, const char *item)
+{
+    int64_t integer;
+    double real;
+    if (info->kind == KIND_REALS) {
+        if (!number_real(&real, item) || !in_range(info, real))
+            return false;
+        value->reals[value->list_count++] = real;
+        return true;
+    }
+    if (info->kind == KIND_CHOICES)
+        integer = find_word(info, item);
+    else if (!number_integer(&integer, item) || !in_range(info, (double)integer))
+        return false;
+    value->list[value->list_count++] = integer;
+    return integer >= 0 || info->kind != KIND_CHOICES;
+}
+
 static int parse_list(option_value *value, const option_info *info)
 {
     size_t commas = 0;
@@ -46,7 +86,8 @@ static int parse_list(option_value *value, const option_info *info)
         commas += *p == ',';
     value->owned = strdup(value->text);
     value->list = malloc((commas + 1) * sizeof *value->list);
-    if (!value->owned || !value->list) {
+    value->reals = malloc((commas + 1) * sizeof *value->reals);
+    if (!value->owned || !value->list || !value->reals) {
         message("the command line: out of memory");
         return fam_status_exit_code(FAM_STATUS_OUT_OF_MEMORY);
     }
@@ -54,27 +95,16 @@ static int parse_list(option_value *value, const option_info *info)
         next = strchr(item, ',');
         if (next)
             *next++ = '\0';
-        int64_t integer;
-        if (!number_integer(&integer, item) || !in_range(info, (double)integer))
-            return bad_number(info, value->text);
-        value->list[value->list_count++] = integer;
+        if (!parse_item(value, info, item))
+            return info->kind == KIND_CHOICES ? bad_choice(info, value->text) : bad_number(info, value->text);
     }
     return -1;
 }
 
 static int parse_choice(option_value *value, const option_info *info)
 {
-    size_t length = strlen(value->text);
-    int64_t index = 0;
-    for (const char *word = info->value_name; word; index++) {
-        const char *end = strchrnul(word, '|');
-        if ((size_t)(end - word) == length && memcmp(word, value->text, length) == 0) {
-            value->integer = index;
-            return -1;
-        }
-        word = *end ? end + 1 : NULL;
-    }
-    return usage_error("--%s: found \"%s\", need one of %s", info->name, value->text, info->value_name);
+    value->integer = find_word(info, value->text);
+    return value->integer >= 0 ? -1 : bad_choice(info, value->text);
 }
 
 static int check_path(const char *what, const char *path)
@@ -90,8 +120,10 @@ static int check_path(const char *what, const char *path)
 /* DIR[:SCALE]. What follows the last colon is the scale, unless the whole is a directory that exists. */
 static int parse_adapter(option_value *value, const option_info *info)
 {
+    char what[64];
+    snprintf(what, sizeof what, "--%s", info->name);
     value->real = 1;
-    int result = check_path("--adapter", value->text);
+    int result = check_path(what, value->text);
     if (result >= 0)
         return result;
     struct stat about;
@@ -107,7 +139,7 @@ static int parse_adapter(option_value *value, const option_info *info)
         return fam_status_exit_code(FAM_STATUS_OUT_OF_MEMORY);
     }
     value->text = value->owned;
-    return check_path("--adapter", value->text);
+    return check_path(what, value->text);
 }
 
 static int parse_bias(option_value *value, const option_info *info)
@@ -169,6 +201,8 @@ static int parse_value(option_value *value, const option_info *info)
             return bad_number(info, value->text);
         return -1;
     case KIND_LIST:
+    case KIND_REALS:
+    case KIND_CHOICES:
         return parse_list(value, info);
     case KIND_CHOICE:
         return parse_choice(value, info);
@@ -303,18 +337,22 @@ static int parse_arguments(cli_options *out, int argc, char **argv)
             int result = parse_option(out, argc, argv, &at);
             if (result >= 0)
                 return result;
-        } else if (out->argument) {
+        } else if (out->argument && !verb->several) {
             return usage_error("found one argument too many: \"%s\"; fam %s needs one %s", argument, verb->name,
                                verb->argument);
         } else {
-            out->argument = argument;
+            int result = check_path(verb->argument, argument);
+            if (result >= 0)
+                return result;
+            out->arguments[out->argument_count++] = argument;
+            out->argument = out->arguments[0];
             at++;
         }
     }
     if (!out->argument)
         return usage_error("%s: found no %s, need `fam %s %s …`", verb->name, verb->argument, verb->name,
                            verb->argument);
-    return check_path(verb->argument, out->argument);
+    return -1;
 }
 
 int options_parse(cli_options *out, int argc, char **argv)
@@ -336,7 +374,8 @@ int options_parse(cli_options *out, int argc, char **argv)
     if (result >= 0)
         return result;
     out->values = calloc((size_t)argc, sizeof *out->values);
-    if (!out->values) {
+    out->arguments = calloc((size_t)argc, sizeof *out->arguments);
+    if (!out->values || !out->arguments) {
         message("the command line: out of memory");
         return fam_status_exit_code(FAM_STATUS_OUT_OF_MEMORY);
     }
@@ -348,7 +387,9 @@ void options_free(cli_options *options)
     for (size_t i = 0; i < options->count; i++) {
         free(options->values[i].owned);
         free(options->values[i].list);
+        free(options->values[i].reals);
     }
     free(options->values);
+    free(options->arguments);
     memset(options, 0, sizeof *options);
 }

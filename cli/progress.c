@@ -37,14 +37,44 @@ void progress_start(cli_progress *progress, int64_t position, int64_t block_size
     progress->first_bytes = bytes_done;
 }
 
-void progress_update(cli_progress *progress, int64_t position, double bytes_done, double bytes_total)
+bool progress_due(cli_progress *progress)
 {
     double now = measure_seconds();
     if (now - progress->last < (progress->terminal ? TERMINAL_SECONDS : PLAIN_SECONDS))
-        return;
+        return false;
     progress->last = now;
+    return true;
+}
+
+void progress_say(const cli_progress *progress, const char *line)
+{
+    if (!progress->terminal) {
+        message("%s", line);
+        return;
+    }
+    char whole[300];
+    int length = snprintf(whole, sizeof whole, "\r\033[K%s", line);
+    if (length >= (int)sizeof whole)
+        length = (int)sizeof whole - 1;
+    message_set_progress_line(write(STDERR_FILENO, whole, (size_t)length) > 0);
+}
+
+void progress_bytes(cli_progress *progress, const char *verb, double done, double total)
+{
+    char line[256], left[32];
+    if (!progress_due(progress) || done <= 0)
+        return;
+    progress_duration(left, (progress->last - progress->start) * (total - done) / done);
+    snprintf(line, sizeof line, "%.0f of %.0f MB %s, %s to go", done / 1e6, total / 1e6, verb, left);
+    progress_say(progress, line);
+}
+
+void progress_update(cli_progress *progress, int64_t position, double bytes_done, double bytes_total)
+{
+    if (!progress_due(progress))
+        return;
     char line[256], tokens[NUMBER_GROUPED_BYTES];
-    double seconds = now - progress->start, rate = (double)(position - progress->first) / seconds;
+    double seconds = progress->last - progress->start, rate = (double)(position - progress->first) / seconds;
     int length = snprintf(line, sizeof line, "%s tokens read", number_grouped(tokens, position));
     if (progress->block_size > 0)
         length += snprintf(line + length, sizeof line - (size_t)length, ", block %lld",
@@ -56,13 +86,7 @@ void progress_update(cli_progress *progress, int64_t position, double bytes_done
         progress_duration(left, seconds * (bytes_total - bytes_done) / fresh);
         snprintf(line + length, sizeof line - (size_t)length, ", %.0f %%, %s to go", 100 * bytes_done / bytes_total, left);
     }
-    if (!progress->terminal) {
-        message("%s", line);
-        return;
-    }
-    char whole[300];
-    length = snprintf(whole, sizeof whole, "\r\033[K%s", line);
-    message_set_progress_line(write(STDERR_FILENO, whole, (size_t)length) > 0);
+    progress_say(progress, line);
 }
 
 void progress_end(cli_progress *progress)

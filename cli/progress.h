@@ -21,6 +21,12 @@ void progress_start(cli_progress *progress, int64_t position, int64_t block_size
  * nothing if the last line is too young. */
 void progress_update(cli_progress *progress, int64_t position, double bytes_done, double bytes_total);
 
+/* The same for work that is counted in bytes: what is done of it, "12 of 269 MB written". */
+void progress_bytes(cli_progress *progress, const char *verb, double done, double total);
+/* The same for a line of another kind: whether one is due now, and the line itself. */
+bool progress_due(cli_progress *progress);
+void progress_say(const cli_progress *progress, const char *line);
+
 /* Removes an unfinished line from the terminal. */
 void progress_end(cli_progress *progress);
 

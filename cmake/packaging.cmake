@@ -4,7 +4,7 @@ include(GNUInstallDirs)
 
 # What someone who links libfam.a needs too. fam.pc finds its prefix from where it lies, so that DESTDIR, another --prefix
 # and a moved folder all work.
-set(FAM_PC_REQUIRES "jansson libpcre2-8 libxxhash")
+set(FAM_PC_REQUIRES "jansson libpcre2-8 libxxhash yaml-0.1")
 set(FAM_PC_LIBS "-ldnnl -lgomp -lpthread -lm")
 file(RELATIVE_PATH FAM_PC_PREFIX "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 string(REGEX REPLACE "/$" "" FAM_PC_PREFIX "${FAM_PC_PREFIX}")

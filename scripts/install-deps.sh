@@ -7,7 +7,7 @@
 set -euo pipefail
 
 build_packages=(build-essential cmake ninja-build pkg-config libdnnl-dev libjansson-dev libpcre2-dev libxxhash-dev
-    libcmocka-dev)
+    libyaml-dev libcmocka-dev gnuplot-nox)
 demo_packages=(python3 python3-pip unzip ca-certificates bible-kjv)
 test_packages=(clang libclang-rt-dev)
 

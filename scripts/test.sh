@@ -5,6 +5,7 @@
 #   FAM_TEST_QUICK=1 test.sh            the first: the product's own build and its test programs
 #   FAM_TEST_STAGES="gcc fuzz" test.sh  these stages only
 #   FAM_TEST_JOBS=2                     test programs and compilers at once
+#   FAM_TEST_PYTHON=1                   install what the stage python needs (6 GB); else it runs where that is already
 #
 # Each stage builds in build/NAME (gcc: in build/ itself). What a missing tool or download skips is said again at the end.
 # shellcheck disable=SC2317  # functions are called by name
@@ -44,6 +45,20 @@ stage_install() {
     run_counted install build/logs/install.log tests/install/test.sh build
 }
 
+# What fam writes, opened by the programs that it is written for.
+stage_python() {
+    local python flag=
+    [ "${FAM_TEST_PYTHON:-0}" = 1 ] && flag=--install
+    mkdir -p build/logs
+    if ! python=$(tests/oracle/python.sh $flag 2>build/logs/python-install.log); then
+        skip "python: $(tail -n 1 build/logs/python-install.log)"
+        return
+    fi
+    [ -x build/fam ] || build_tree build . fam_program || return
+    PYTHONDONTWRITEBYTECODE=1 PYTHONWARNINGS=ignore \
+        run_counted python build/logs/python.log "$python" tests/oracle/check_export.py
+}
+
 stage_mutation() {
     run_counted mutation build/logs/mutation.log scripts/mutation.sh
 }
@@ -51,7 +66,7 @@ stage_mutation() {
 main() {
     local started=$SECONDS stages=${FAM_TEST_STAGES:-} stage
     if [ -z "$stages" ]; then
-        if [ "${FAM_TEST_QUICK:-0}" = 1 ]; then stages=gcc; else stages='gcc clang sanitize fuzz install mutation'; fi
+        if [ "${FAM_TEST_QUICK:-0}" = 1 ]; then stages=gcc; else stages='gcc clang sanitize fuzz install python mutation'; fi
     fi
     if ! scripts/install-deps.sh test; then
         fail 'scripts/install-deps.sh: what the tests need is not there'

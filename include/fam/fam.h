@@ -94,6 +94,7 @@ typedef struct fam_engine_info {
     int64_t block_size, memory_segments, fam_length, window; /* fam_length is 0 but in mode fam */
     int64_t context;                /* tokens that mode full can hold; 0 in the other modes */
     size_t adapter_count;
+    uint8_t fingerprint[16];        /* of the weights, the adapters and their scales */
 } fam_engine_info;
 
 /* Strings in it belong to the engine. Thread-safe. */

@@ -50,13 +50,15 @@ typedef struct fam_matmul_job {
 
 enum { FAM_MATMUL_JOBS_MAX = 32 };
 
-/* What flows back through one product: din += dout W, dweight += dout^T in; either may be NULL. */
+/* What flows back through one product: din += dout W (with `overwrite` din = dout W), dweight += dout^T in; either may be
+ * NULL. */
 typedef struct fam_matmul_backward_job {
     float *din;        /* [n, columns of W] */
     float *dweight;    /* [rows, columns of W] */
     const float *dout; /* [n, rows of W] */
     const void *in;    /* [n, columns of W], activations; for dweight */
     const fam_weight *weight;
+    bool overwrite;
 } fam_matmul_backward_job;
 
 /* Where the rows of heads lie: element (row, head, i) at row * row_stride + head * head_stride + i. */
@@ -115,11 +117,23 @@ typedef struct fam_adamw_step {
     int64_t step;
 } fam_adamw_step;
 
+/* With b = beta2 (1 - beta2^(step-1)) / (1 - beta2^step), the decay that has Adam's correction in it, and
+ * s = max(epsilon^2, 1e-30): row = b row + (1-b) mean of (scale gradient)^2 + s along the row, column alike;
+ * u = scale gradient / sqrt(row column / mean(row)), or / sqrt(row) where that holds them whole; u is divided by
+ * max(1, rms(u) / clip); m = beta1 m + (1 - beta1) rate u; x = (1 - rate weight_decay) x - m. */
 typedef struct fam_adafactor_step {
     double rate, beta1, beta2, epsilon, weight_decay, scale;
-    double clip; /* of the update's RMS (1 in the paper of Shazeer and Stern) */
+    double clip; /* of the update's RMS (1 in the paper of Shazeer and Stern); 0: not */
     int64_t step;
 } fam_adafactor_step;
+
+/* Memory that products need, counted weight by weight. */
+enum { FAM_PREPARED_BUFFERS = 6 };
+
+typedef struct fam_prepared_bytes {
+    uint64_t weights;                       /* packed weights, all together */
+    uint64_t buffers[FAM_PREPARED_BUFFERS]; /* of an execution: each as large as the neediest weight wants it */
+} fam_prepared_bytes;
 
 typedef struct fam_backend_ops {
     const char *name; /* "cpu" */
@@ -147,6 +161,10 @@ typedef struct fam_backend_ops {
     /* Makes whatever products of n rows with this weight need (packed panels, compiled code), so that no operator can
      * fail for want of memory afterwards. Cheap when done before. */
     fam_status (*prepare)(fam_exec *exec, const fam_weight *weight, int64_t n, fam_error *error);
+    /* Adds to *sum what `prepare` for n rows with this weight will take (with `backward` prepare_backward too); what it
+     * has packed already is not counted. exec_bytes with columns_max 0 is the rest of an execution. */
+    void (*prepared_bytes)(const fam_backend *backend, fam_prepared_bytes *sum, const fam_weight *weight, int64_t n,
+                           bool backward);
     /* The first failure of an operator since the last call (a lost device). What operators wrote since is then void. */
     fam_status (*finish)(fam_exec *exec, fam_error *error);
 
@@ -239,6 +257,9 @@ typedef struct fam_backend_ops {
      * the arithmetic type. The weight then owns its data; whatever was packed from it is made again here, in place. Only the
      * first time on a weight can fail for want of memory. Nobody else may use the weight meanwhile. */
     fam_status (*weight_write)(fam_exec *exec, fam_weight *weight, const float *values, double factor, fam_error *error);
+
+    /* best [n] (host memory) = the column of the largest element of each row of x [n, width], the first of equals. */
+    void (*row_best)(fam_exec *exec, int32_t *best, const float *x, int64_t n, int64_t width);
 
     /* x [n, width] += level * rms(row) * standard normal numbers; element i of the whole gets number i of the stream that
      * the seed names, whatever the number of threads. */

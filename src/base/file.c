@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -107,6 +108,70 @@ void fam_mapping_close(fam_mapping *mapping)
     *mapping = (fam_mapping){0};
 }
 
+fam_status fam_input_open(fam_input *out, const char *path, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    struct stat st;
+    int fd = -1;
+    size_t size;
+    *out = (fam_input){0};
+    FAM_TRY(fam_open_regular(&fd, &size, AT_FDCWD, path, 0, path, error));
+    if (fstat(fd, &st) != 0) {
+        status = fam_io_error(error, path, "cannot stat", errno);
+        goto done;
+    }
+    *out = (fam_input){.open = true,
+                       .fd = fd,
+                       .size = (uint64_t)st.st_size,
+                       .changed_seconds = st.st_mtim.tv_sec,
+                       .changed_nanoseconds = st.st_mtim.tv_nsec};
+    fd = -1;
+done:
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
+void fam_input_close(fam_input *input)
+{
+    if (input->open)
+        close(input->fd);
+    *input = (fam_input){0};
+}
+
+fam_status fam_input_read(const fam_input *input, const char *path, uint64_t offset, void *out, size_t size,
+                          fam_error *error)
+{
+    uint8_t *to = out;
+    while (size) {
+        ssize_t got = pread(input->fd, to, size, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return fam_io_error(error, path, "cannot read", errno);
+        if (got == 0)
+            return fam_error_set(error, FAM_STATUS_IO, "%s: found the end at byte %llu, need %zu more (it shrank)",
+                                 path, (unsigned long long)offset, size);
+        to += got;
+        offset += (uint64_t)got;
+        size -= (size_t)got;
+    }
+    return FAM_OK;
+}
+
+fam_status fam_input_check(const fam_input *input, const char *path, fam_error *error)
+{
+    struct stat st;
+    if (fstat(input->fd, &st) != 0)
+        return fam_io_error(error, path, "cannot stat", errno);
+    if ((uint64_t)st.st_size != input->size || st.st_mtim.tv_sec != input->changed_seconds ||
+        st.st_mtim.tv_nsec != input->changed_nanoseconds)
+        return fam_error_set(error, FAM_STATUS_IO,
+                             "%s: file: found %lld bytes, changed since it was opened, need it as it was (%llu bytes)",
+                             path, (long long)st.st_size, (unsigned long long)input->size);
+    return FAM_OK;
+}
+
 fam_status fam_read_fd(uint8_t **out, int fd, size_t expected, fam_memory *memory, const char *path, size_t limit,
                        fam_error *error)
 {
@@ -160,6 +225,24 @@ char *fam_path_join(fam_memory *memory, const char *directory, const char *name)
         return NULL;
     snprintf(path, a + b + 2, "%s%s%s", directory, slash ? "/" : "", name);
     return path;
+}
+
+fam_status fam_path_real(char **out, fam_memory *memory, const char *path, fam_error *error)
+{
+    char *real = realpath(path, NULL);
+    if (!real)
+        return fam_io_error(error, path, "cannot resolve", errno);
+    *out = fam_strdup(memory, real);
+    free(real);
+    return *out ? FAM_OK : fam_out_of_memory(error, path);
+}
+
+char *fam_path_parent(fam_memory *memory, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return fam_strdup(memory, ".");
+    return fam_strndup(memory, path, slash == path ? 1 : (size_t)(slash - path));
 }
 
 bool fam_path_is_directory(const char *path)
@@ -223,10 +306,7 @@ fam_status fam_atomic_file_begin(fam_atomic_file **out, fam_memory *memory, cons
     size_t length = strlen(path);
     FAM_TRY_ALLOC(file->path, fam_strdup(memory, path), path);
     FAM_TRY_ALLOC(file->temporary, fam_alloc(memory, length + 64), path);
-    const char *slash = strrchr(path, '/');
-    FAM_TRY_ALLOC(file->directory,
-                  slash ? fam_strndup(memory, path, slash == path ? 1 : (size_t)(slash - path)) : fam_strdup(memory, "."),
-                  path);
+    FAM_TRY_ALLOC(file->directory, fam_path_parent(memory, path), path);
     for (unsigned number = 0; file->fd < 0; number++) {
         snprintf(file->temporary, length + 64, "%s.tmp.%ld.%u", path, (long)getpid(), number);
         file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
@@ -269,7 +349,7 @@ fam_status fam_atomic_file_write(fam_atomic_file *file, const void *data, size_t
     return fam_write_fd(file->fd, data, size, file->temporary, error);
 }
 
-static fam_status sync_directory(const char *path, fam_error *error)
+fam_status fam_directory_sync(const char *path, fam_error *error)
 {
     int fd = fam_open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
@@ -295,7 +375,7 @@ fam_status fam_atomic_file_commit(fam_atomic_file *file, fam_error *error)
         goto done;
     }
     renamed = true;
-    FAM_TRY(sync_directory(file->directory, error));
+    FAM_TRY(fam_directory_sync(file->directory, error));
 done:
     if (!renamed)
         unlink(file->temporary);

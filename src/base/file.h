@@ -13,6 +13,10 @@
 
 #include "base/memory.h"
 
+/* Reports what the system said (an errno): "<path>: <what>: <reason>". FAM_STATUS_NOT_FOUND, FAM_STATUS_OUT_OF_MEMORY or
+ * FAM_STATUS_IO. */
+fam_status fam_io_error(fam_error *error, const char *path, const char *what, int code);
+
 /* A file mapped read-only. If another process shortens the file, touching what is gone raises SIGBUS: a program that
  * wants a clean message installs a handler (fam does). */
 typedef struct fam_mapping {
@@ -23,8 +27,21 @@ typedef struct fam_mapping {
 fam_status fam_mapping_open(fam_mapping *out, const char *path, fam_error *error);
 void fam_mapping_close(fam_mapping *mapping);
 
-/* "<path>: <what>: <the system's words for this errno>": NOT_FOUND, OUT_OF_MEMORY or IO. */
-fam_status fam_io_error(fam_error *error, const char *path, const char *what, int code);
+/* A regular file that is read at any place, and may be larger than memory. All zero: closed. */
+typedef struct fam_input {
+    bool open;
+    int fd;
+    uint64_t size;
+    int64_t changed_seconds, changed_nanoseconds; /* its time of change, when it was opened */
+} fam_input;
+
+fam_status fam_input_open(fam_input *out, const char *path, fam_error *error);
+void fam_input_close(fam_input *input);
+/* Exactly `size` bytes from `offset`; a file that ends before is an error. Thread-safe. */
+fam_status fam_input_read(const fam_input *input, const char *path, uint64_t offset, void *out, size_t size,
+                          fam_error *error);
+/* IO: size or time of change are no longer those of the opening. */
+fam_status fam_input_check(const fam_input *input, const char *path, fam_error *error);
 
 /* Reads a whole regular file of at most `limit` bytes; *out is NUL-terminated (the NUL is not counted) and is released
  * with fam_free. Larger: FAM_STATUS_BAD_FORMAT. */
@@ -33,8 +50,15 @@ fam_status fam_file_read(uint8_t **out, size_t *size, fam_memory *memory, const 
 
 /* directory + "/" + name, released with fam_free; NULL when memory is short. */
 char *fam_path_join(fam_memory *memory, const char *directory, const char *name);
+/* The path from the root, without links, "." and ".."; something must be there. Released with fam_free. */
+fam_status fam_path_real(char **out, fam_memory *memory, const char *path, fam_error *error);
+/* The directory that holds it ("." for a plain name), released with fam_free; NULL when memory is short. */
+char *fam_path_parent(fam_memory *memory, const char *path);
 bool fam_path_is_directory(const char *path);
 bool fam_path_exists(const char *path); /* any kind of file, also a dangling link */
+
+/* Makes what was renamed in a directory last. */
+fam_status fam_directory_sync(const char *path, fam_error *error);
 
 /* Permissions of a new file. */
 typedef enum fam_file_access { FAM_FILE_SHARED, FAM_FILE_PRIVATE } fam_file_access;

@@ -47,4 +47,19 @@ static inline float fam_from_f16(uint16_t half)
     return fam_float_from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
+/* Rounds to nearest, ties to even; what is too large becomes infinite; a NaN stays a NaN. */
+static inline uint16_t fam_to_f16(float value)
+{
+    uint32_t bits = fam_bits_from_float(value), magnitude = bits & 0x7fffffffu;
+    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    if (magnitude > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x1ff));
+    if (magnitude >= 0x477ff000u) /* 65520: halfway to the next power of two */
+        return (uint16_t)(sign | 0x7c00);
+    if (magnitude < 0x38800000u) /* below 2^-14: adding 0.5 leaves a multiple of 2^-24 in the low bits, rounded */
+        return (uint16_t)(sign | (fam_bits_from_float(fam_float_from_bits(magnitude) + 0.5f) & 0x7ff));
+    magnitude += 0xfffu + (magnitude >> 13 & 1);
+    return (uint16_t)(sign | (magnitude - 0x38000000u) >> 13);
+}
+
 #endif

@@ -45,14 +45,15 @@ typedef struct fam_source_counts {
 } fam_source_counts;
 void fam_source_counts_get(const fam_source *source, int64_t entry, fam_source_counts *out);
 
-/* The place, as bytes (released with fam_free): files with size and content hash, offsets, random numbers, what is left
- * over of a document. Restoring into a source made of the same entries goes on exactly there; files that are not the same:
- * MISMATCH; anything else that is wrong: BAD_FORMAT. The bytes are not trusted. */
+/* The place, as bytes (released with fam_free): seed, files with size and content hash, offsets, random numbers, what
+ * is left over of a document. Restoring into a source made of the same entries, whatever its seed, goes on exactly
+ * there; files or kinds that are not the same: MISMATCH; anything else that is wrong: BAD_FORMAT. The bytes are not
+ * trusted. On failure the source is as it was. The first saving reads every file once, for its hash. */
 fam_status fam_source_save(const fam_source *source, uint8_t **out, size_t *size, fam_error *error);
 fam_status fam_source_restore(fam_source *source, const uint8_t *data, size_t size, fam_error *error);
 
 /* MISMATCH if an entry of `a` and one of `b` read files with the same content: what is trained on must not be what is
- * measured with. */
+ * measured with. Two haystacks of needles may be the same: what is measured is drawn. */
 fam_status fam_source_check_disjoint(const fam_source *a, const fam_source *b, fam_error *error);
 
 #endif

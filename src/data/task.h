@@ -25,7 +25,9 @@ typedef struct fam_task_options {
     const char *path;      /* needle: the text; NULL: a built-in one */
 } fam_task_options;
 
-/* NOT_FOUND, IO: the haystack. INVALID_ARGUMENT: numbers out of range, a vocabulary that cannot spell a digit. */
+/* The tokenizer outlives the task. keys and asked mean nothing to the passkeys. docs/TASKS.md has the wordings.
+ * NOT_FOUND, IO, BAD_FORMAT: the haystack. INVALID_ARGUMENT: numbers out of range, a vocabulary that cannot spell a
+ * digit. */
 fam_status fam_task_create(fam_task **out, fam_memory *memory, const fam_task_options *options,
                            const fam_tokenizer *tokenizer, fam_error *error);
 void fam_task_free(fam_task *task); /* NULL is allowed */

@@ -25,7 +25,8 @@ struct fam_adapter {
     fam_memory *memory;
     char *path;
     int64_t rank;
-    double scale;
+    double scale, alpha;
+    bool rslora;
     fam_settings settings;
     fam_safetensors *lora_file, *prompt_file; /* NULL where there is none */
     lora *loras;                              /* sorted by module */
@@ -206,6 +207,8 @@ static fam_status read_lora(fam_adapter *adapter, const fam_model_config *base, 
     FAM_TRY(fam_safetensors_open(&adapter->lora_file, adapter->memory, weights_path, error));
     adapter->rank = config.rank;
     adapter->scale = config.scale;
+    adapter->alpha = config.alpha;
+    adapter->rslora = config.rslora;
     FAM_TRY(collect_loras(adapter, &config, config_path, base, error));
 done:
     json_decref(config.object);
@@ -320,6 +323,16 @@ int64_t fam_adapter_rank(const fam_adapter *adapter)
     return adapter->rank;
 }
 
+double fam_adapter_alpha(const fam_adapter *adapter)
+{
+    return adapter->alpha;
+}
+
+bool fam_adapter_rslora(const fam_adapter *adapter)
+{
+    return adapter->rslora;
+}
+
 double fam_adapter_scale(const fam_adapter *adapter)
 {
     return adapter->scale;
@@ -366,4 +379,21 @@ void fam_adapter_fingerprint(const fam_adapter *adapter, uint8_t out[16])
     fam_hash_add(out, &adapter->scale, sizeof adapter->scale);
     hash_file(out, adapter->lora_file);
     hash_file(out, adapter->prompt_file);
+}
+
+fam_settings fam_adapters_settings(const fam_checkpoint *checkpoint, fam_adapter *const *adapters, int count)
+{
+    fam_settings settings = *fam_checkpoint_settings(checkpoint);
+    for (int i = 0; i < count; i++)
+        fam_settings_merge(&settings, fam_adapter_settings(adapters[i]));
+    return settings;
+}
+
+const fam_tensor *fam_adapters_prompt(const fam_checkpoint *checkpoint, fam_adapter *const *adapters, int count)
+{
+    const fam_tensor *prompt = fam_checkpoint_tensor(checkpoint, "fam.prompt");
+    for (int i = 0; i < count; i++)
+        if (fam_adapter_prompt(adapters[i]))
+            prompt = fam_adapter_prompt(adapters[i]);
+    return prompt;
 }

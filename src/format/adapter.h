@@ -23,6 +23,8 @@ void fam_adapter_free(fam_adapter *adapter);
 
 const char *fam_adapter_path(const fam_adapter *adapter);
 int64_t fam_adapter_rank(const fam_adapter *adapter); /* r of adapter_config.json; 0 without LoRA */
+double fam_adapter_alpha(const fam_adapter *adapter); /* lora_alpha; 0 without LoRA */
+bool fam_adapter_rslora(const fam_adapter *adapter);  /* use_rslora */
 double fam_adapter_scale(const fam_adapter *adapter); /* lora_alpha / r, or / sqrt(r) with use_rslora; 0 without LoRA */
 const fam_settings *fam_adapter_settings(const fam_adapter *adapter); /* what it leaves out is negative */
 
@@ -34,5 +36,10 @@ bool fam_adapter_lora(const fam_adapter *adapter, const char *module, const fam_
 const fam_tensor *fam_adapter_prompt(const fam_adapter *adapter); /* fam.prompt [F, E], or NULL */
 /* XXH3-128 over rank, scale and all bytes of all tensors; settings play no part. */
 void fam_adapter_fingerprint(const fam_adapter *adapter, uint8_t out[16]);
+
+/* Who says what: the model, then the adapters in order; the last to speak wins. What nobody says is negative. */
+fam_settings fam_adapters_settings(const fam_checkpoint *checkpoint, fam_adapter *const *adapters, int count);
+/* The prompt of the last adapter that has one, else the model's, else NULL. */
+const fam_tensor *fam_adapters_prompt(const fam_checkpoint *checkpoint, fam_adapter *const *adapters, int count);
 
 #endif

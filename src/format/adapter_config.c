@@ -58,19 +58,18 @@ fam_status fam_peft_config_parse(fam_peft_config *out, const char *name, const c
     fam_status status = FAM_OK;
     fam_peft_config config = {0};
     const char *type = NULL;
-    double alpha = 0;
-    bool rslora = false;
     FAM_TRY(fam_json_parse(&config.object, name, text, size, error));
     FAM_FAIL_IF(!json_is_object(config.object), FAM_STATUS_BAD_FORMAT, "%s: top level: found an array, need an object",
                 name);
     FAM_TRY(fam_json_string(config.object, name, "peft_type", true, &type, error));
     FAM_TRY(fam_keys_check(config.object, name, peft_keys, NULL, true, error));
     FAM_TRY(fam_keys_size(config.object, name, "r", true, 1, RANK_MAX, &config.rank, error));
-    FAM_TRY(fam_json_f64(config.object, name, "lora_alpha", true, &alpha, error));
-    FAM_FAIL_IF(!isfinite(alpha), FAM_STATUS_BAD_FORMAT, "%s: lora_alpha: found %g, need a finite number", name, alpha);
-    FAM_TRY(fam_json_bool(config.object, name, "use_rslora", false, &rslora, error));
+    FAM_TRY(fam_json_f64(config.object, name, "lora_alpha", true, &config.alpha, error));
+    FAM_FAIL_IF(!isfinite(config.alpha), FAM_STATUS_BAD_FORMAT, "%s: lora_alpha: found %g, need a finite number", name,
+                config.alpha);
+    FAM_TRY(fam_json_bool(config.object, name, "use_rslora", false, &config.rslora, error));
     FAM_TRY(check_targets(&config, name, error));
-    config.scale = alpha / (rslora ? sqrt((double)config.rank) : (double)config.rank);
+    config.scale = config.alpha / (config.rslora ? sqrt((double)config.rank) : (double)config.rank);
     *out = config;
     config.object = NULL;
 done:

@@ -62,6 +62,9 @@ fam_settings fam_settings_none(void);
 /* Overrides what `later` sets. */
 void fam_settings_merge(fam_settings *settings, const fam_settings *later);
 
+/* Checks what a caller set (negative: nothing) against the limits: FAM_STATUS_INVALID_ARGUMENT by name. */
+fam_status fam_settings_check(const fam_settings *settings, fam_error *error);
+
 typedef enum fam_container { FAM_CONTAINER_HF, FAM_CONTAINER_GGUF } fam_container;
 
 typedef struct fam_checkpoint fam_checkpoint;
@@ -100,6 +103,11 @@ const fam_tensor *fam_checkpoint_tensor(const fam_checkpoint *checkpoint, const 
 /* All of them, in the model's order (embedding, layers, norm, output, prompt), under their Hugging Face names: index
  * from 0; NULL past the end. */
 const fam_tensor *fam_checkpoint_tensor_at(const fam_checkpoint *checkpoint, int64_t index);
+
+/* What GGUF files call a tensor with this Hugging Face name; false if the family has none such. *heads: whose rows are in
+ * another order there (see above), 0 for other tensors. */
+enum { FAM_GGUF_NAME_SIZE = 64 };
+bool fam_gguf_tensor_name(char out[FAM_GGUF_NAME_SIZE], int64_t *heads, const fam_model_config *config, const char *hf);
 
 /* The container itself where the tokenizer needs it: the GGUF file, or NULL for a directory. */
 struct fam_gguf;

@@ -2,6 +2,8 @@
  * format/family.c: the families of models that are implemented: names of their weights, keys of their configurations,
  * and what transformers takes for absent keys. A key that is in no list here is refused by name.
  */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "format/model_private.h"
@@ -200,6 +202,46 @@ int64_t fam_dim_length(const fam_model_config *config, fam_dim dim)
         return config->kv_heads * config->head_dim;
     }
     return 0;
+}
+
+static int64_t heads_of(const fam_model_config *config, fam_dim rows)
+{
+    return rows == FAM_DIM_Q ? config->heads : rows == FAM_DIM_KV ? config->kv_heads : 0;
+}
+
+/* Whether `hf` is "<before><role>.weight". */
+static bool is_role(const char *hf, const char *before, const char *role)
+{
+    size_t first = strlen(before), second = strlen(role);
+    return strncmp(hf, before, first) == 0 && strncmp(hf + first, role, second) == 0 &&
+           strcmp(hf + first + second, ".weight") == 0;
+}
+
+bool fam_gguf_tensor_name(char out[FAM_GGUF_NAME_SIZE], int64_t *heads, const fam_model_config *config, const char *hf)
+{
+    const fam_family *family = fam_family_find(config->family, strlen(config->family));
+    const fam_role *ends[] = {family ? family->first : NULL, family ? family->last : NULL};
+    char before[FAM_ROLE_NAME_SIZE];
+    long layer = 0;
+    *heads = 0;
+    for (size_t i = 0; i < 2; i++)
+        for (const fam_role *role = ends[i]; role && role->hf; role++)
+            if (is_role(hf, "", role->hf)) {
+                snprintf(out, FAM_GGUF_NAME_SIZE, "%s.weight", role->gguf);
+                return true;
+            }
+    if (!family || strncmp(hf, "model.layers.", 13) != 0)
+        return false;
+    layer = strtol(hf + 13, NULL, 10);
+    snprintf(before, sizeof before, "model.layers.%ld.", layer);
+    for (const fam_role *role = family->layer; role->hf; role++)
+        if (is_role(hf, before, role->hf)) {
+            snprintf(out, FAM_GGUF_NAME_SIZE, "blk.%ld.%s.weight", layer, role->gguf);
+            if (strcmp(role->gguf, "attn_q") == 0 || strcmp(role->gguf, "attn_k") == 0)
+                *heads = heads_of(config, role->rows);
+            return true;
+        }
+    return false;
 }
 
 fam_status fam_model_config_check(const fam_model_config *config, const char *where, fam_error *error)

@@ -293,3 +293,11 @@ bool fam_gguf_next_string(fam_gguf_strings *strings, const char **out, size_t *l
     strings->remaining--;
     return true;
 }
+
+bool fam_gguf_has_tokenizer(const fam_gguf *gguf)
+{
+    const fam_gguf_value *model = fam_gguf_find(gguf, "tokenizer.ggml.model");
+    const size_t length = strlen(FAM_GGUF_NO_TOKENIZER);
+    return model && !(model->type == FAM_GGUF_STRING && model->count == length &&
+                      memcmp(model->data, FAM_GGUF_NO_TOKENIZER, length) == 0);
+}

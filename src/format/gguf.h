@@ -41,6 +41,9 @@ enum {
     FAM_GGUF_ALIGNMENT_MAX = 1 << 21
 };
 
+/* The value of tokenizer.ggml.model in files of models that have no tokenizer. */
+#define FAM_GGUF_NO_TOKENIZER "no_vocab"
+
 typedef struct fam_gguf fam_gguf;
 
 /* A metadata value. Everything but the key points into the file (unaligned, little-endian). */
@@ -74,6 +77,9 @@ const fam_gguf_value *fam_gguf_find(const fam_gguf *gguf, const char *key);    /
 const fam_gguf_value *fam_gguf_value_at(const fam_gguf *gguf, uint64_t index); /* in file order; NULL past the end */
 const fam_tensor *fam_gguf_tensor(const fam_gguf *gguf, const char *name);     /* hashed; NULL if absent */
 const fam_tensor *fam_gguf_tensor_at(const fam_gguf *gguf, uint64_t index);    /* in file order; NULL past the end */
+
+/* Whether the file has a tokenizer, of whatever kind. */
+bool fam_gguf_has_tokenizer(const fam_gguf *gguf);
 
 const char *fam_gguf_type_name(fam_gguf_type type); /* "u32", "string"; "unknown" */
 size_t fam_gguf_scalar_bytes(fam_gguf_type type);   /* 1, 2, 4 or 8; 0 for a string or an array */

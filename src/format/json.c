@@ -4,6 +4,7 @@
 #include "format/json.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -42,6 +43,38 @@ fam_status fam_json_read(json_t **out, fam_memory *memory, const char *path, siz
 done:
     json_decref(value);
     fam_free(memory, text);
+    return status;
+}
+
+/* The shortest text that says the same numbers; NULL when memory is short. jansson itself would write 0.1 with 17 digits. */
+static char *dump(const json_t *value)
+{
+    for (int digits = 15; digits < 17; digits++) {
+        char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
+        json_t *same = text ? json_loads(text, 0, NULL) : NULL;
+        bool exact = same && json_equal(same, value);
+        json_decref(same);
+        if (exact)
+            return text;
+        free(text);
+    }
+    return json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+}
+
+fam_status fam_json_write(const char *path, fam_memory *memory, const json_t *value, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    fam_atomic_file *file = NULL;
+    char *text;
+    FAM_TRY_ALLOC(text, dump(value), path);
+    FAM_TRY(fam_atomic_file_begin(&file, memory, path, FAM_FILE_SHARED, error));
+    FAM_TRY(fam_atomic_file_write(file, text, strlen(text), error));
+    FAM_TRY(fam_atomic_file_write(file, "\n", 1, error));
+    status = fam_atomic_file_commit(file, error);
+    file = NULL;
+done:
+    fam_atomic_file_abort(file);
+    free(text);
     return status;
 }
 

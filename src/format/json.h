@@ -24,6 +24,9 @@ fam_status fam_json_parse(json_t **out, const char *name, const char *text, size
 /* Reads a file of at most `limit` bytes and parses it; the top level must be an object. */
 fam_status fam_json_read(json_t **out, fam_memory *memory, const char *path, size_t limit, fam_error *error);
 
+/* Replaces a file with the text of a value: indented, members in their order, numbers as short as keeps them exact. */
+fam_status fam_json_write(const char *path, fam_memory *memory, const json_t *value, fam_error *error);
+
 /* Typed members of an object. A missing or null member: FAM_STATUS_BAD_FORMAT if `required`, else *out stays. `where`
  * names the object in messages (a file, or "<file>: rope_scaling"). An integer is written without point or exponent; a
  * number for _f64 may be either. A string lives as long as the object. */

@@ -87,6 +87,9 @@ fam_status fam_settings_set_integer(fam_settings *settings, const char *where, c
 /* The members of an object like the key `fam` of config.json. */
 fam_status fam_settings_from_json(fam_settings *settings, const json_t *object, const char *where, fam_error *error);
 
+/* The other way: an object with the members that are set. NULL when memory is short; the caller releases it. */
+json_t *fam_settings_to_json(const fam_settings *settings);
+
 /* ---- config.json (hf_config.c) and the shard index (hf_index.c) -------------------------------------------------- */
 
 enum { FAM_CONFIG_BYTES_MAX = 1 << 20, FAM_INDEX_BYTES_MAX = 2 << 20 };
@@ -150,7 +153,8 @@ fam_status fam_gguf_model_open(fam_checkpoint *checkpoint, const fam_checkpoint_
 typedef struct fam_peft_config {
     json_t *object;
     int64_t rank;
-    double scale;
+    double scale, alpha;
+    bool rslora;
     json_t *targets; /* target_modules where it is a list, else NULL */
 } fam_peft_config;
 fam_status fam_peft_config_parse(fam_peft_config *out, const char *name, const char *text, size_t size,

@@ -52,4 +52,14 @@ const fam_tensor *fam_safetensors_tensor_at(const fam_safetensors *file, int64_t
 fam_status fam_safetensors_write(const char *path, fam_memory *memory, const fam_tensor *tensors, int64_t count,
                                  fam_error *error);
 
+/* The same piece by piece, for tensors that are not in memory: begin writes the header (`data` of the tensors is not
+ * looked at), append the data of all tensors in order, in pieces of any size; commit fails if they were not given whole.
+ * The file appears at commit. */
+typedef struct fam_safetensors_writer fam_safetensors_writer;
+fam_status fam_safetensors_begin(fam_safetensors_writer **out, fam_memory *memory, const char *path,
+                                 const fam_tensor *tensors, int64_t count, fam_error *error);
+fam_status fam_safetensors_append(fam_safetensors_writer *writer, const void *data, size_t size, fam_error *error);
+fam_status fam_safetensors_commit(fam_safetensors_writer *writer, fam_error *error); /* frees it, whatever happens */
+void fam_safetensors_abort(fam_safetensors_writer *writer);                         /* NULL is allowed */
+
 #endif

@@ -77,12 +77,18 @@ done:
     return status;
 }
 
-fam_status fam_safetensors_write(const char *path, fam_memory *memory, const fam_tensor *tensors, int64_t count,
-                                 fam_error *error)
+struct fam_safetensors_writer {
+    fam_memory *memory;
+    fam_atomic_file *file;
+    uint64_t left; /* bytes of data that are still to come */
+};
+
+fam_status fam_safetensors_begin(fam_safetensors_writer **out, fam_memory *memory, const char *path,
+                                 const fam_tensor *tensors, int64_t count, fam_error *error)
 {
     fam_status status = FAM_OK;
     char *header = NULL;
-    fam_atomic_file *file = NULL;
+    fam_safetensors_writer *writer = NULL;
     status = make_header(&header, tensors, count, error);
     if (status != FAM_OK)
         return fam_error_prefix(error, status, path);
@@ -90,16 +96,63 @@ fam_status fam_safetensors_write(const char *path, fam_memory *memory, const fam
     uint64_t total = length + padding;
     FAM_FAIL_IF(total > FAM_SAFETENSORS_HEADER_MAX, FAM_STATUS_INVALID_ARGUMENT,
                 "%s: header: found %zu bytes, need at most %d", path, length, FAM_SAFETENSORS_HEADER_MAX);
-    FAM_TRY(fam_atomic_file_begin(&file, memory, path, FAM_FILE_SHARED, error));
-    FAM_TRY(fam_atomic_file_write(file, &total, sizeof total, error));
-    FAM_TRY(fam_atomic_file_write(file, header, length, error));
-    FAM_TRY(fam_atomic_file_write(file, "       ", padding, error));
+    FAM_TRY_ALLOC(writer, fam_alloc_zeroed(memory, sizeof *writer), path);
+    writer->memory = memory;
     for (int64_t i = 0; i < count; i++)
-        FAM_TRY(fam_atomic_file_write(file, tensors[i].data, tensors[i].bytes, error));
-    status = fam_atomic_file_commit(file, error);
-    file = NULL;
+        writer->left += tensors[i].bytes; /* make_header saw that the sum fits */
+    FAM_TRY(fam_atomic_file_begin(&writer->file, memory, path, FAM_FILE_SHARED, error));
+    FAM_TRY(fam_atomic_file_write(writer->file, &total, sizeof total, error));
+    FAM_TRY(fam_atomic_file_write(writer->file, header, length, error));
+    FAM_TRY(fam_atomic_file_write(writer->file, "       ", padding, error));
+    *out = writer;
+    writer = NULL;
 done:
-    fam_atomic_file_abort(file);
+    fam_safetensors_abort(writer);
     free(header);
+    return status;
+}
+
+fam_status fam_safetensors_append(fam_safetensors_writer *writer, const void *data, size_t size, fam_error *error)
+{
+    if (size > writer->left)
+        return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT,
+                             "safetensors: data: found %zu bytes, need at most the %llu that are left", size,
+                             (unsigned long long)writer->left);
+    writer->left -= size;
+    return fam_atomic_file_write(writer->file, data, size, error);
+}
+
+fam_status fam_safetensors_commit(fam_safetensors_writer *writer, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    FAM_FAIL_IF(writer->left > 0, FAM_STATUS_INVALID_ARGUMENT, "safetensors: data: found nothing, need %llu more bytes",
+                (unsigned long long)writer->left);
+    status = fam_atomic_file_commit(writer->file, error);
+    writer->file = NULL;
+done:
+    fam_safetensors_abort(writer);
+    return status;
+}
+
+void fam_safetensors_abort(fam_safetensors_writer *writer)
+{
+    if (!writer)
+        return;
+    fam_atomic_file_abort(writer->file);
+    fam_free(writer->memory, writer);
+}
+
+fam_status fam_safetensors_write(const char *path, fam_memory *memory, const fam_tensor *tensors, int64_t count,
+                                 fam_error *error)
+{
+    fam_status status = FAM_OK;
+    fam_safetensors_writer *writer = NULL;
+    FAM_TRY(fam_safetensors_begin(&writer, memory, path, tensors, count, error));
+    for (int64_t i = 0; i < count; i++)
+        FAM_TRY(fam_safetensors_append(writer, tensors[i].data, tensors[i].bytes, error));
+    status = fam_safetensors_commit(writer, error);
+    writer = NULL;
+done:
+    fam_safetensors_abort(writer);
     return status;
 }

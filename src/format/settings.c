@@ -1,9 +1,11 @@
 /*
  * format/settings.c: FAM settings by the names that files use, and their limits. Knows nothing of what they do.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "fam/modes.h"
+#include "format/gguf_write.h"
 #include "format/model_private.h"
 
 fam_settings fam_settings_none(void)
@@ -137,4 +139,59 @@ fam_status fam_settings_from_json(fam_settings *settings, const json_t *object, 
     }
     fam_settings_merge(settings, &read);
     return FAM_OK;
+}
+
+fam_status fam_settings_check(const fam_settings *settings, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+        int value = *(const int *)((const char *)settings + choices[i].at);
+        FAM_FAIL_IF(value < -1 || (value >= 0 && !choices[i].name(value)), FAM_STATUS_INVALID_ARGUMENT,
+                    "%s: found %d, need a value of its enumeration", choices[i].key, value);
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        int64_t value = *(const int64_t *)((const char *)settings + numbers[i].at);
+        FAM_FAIL_IF(value != -1 && (value < numbers[i].low || value > numbers[i].high), FAM_STATUS_INVALID_ARGUMENT,
+                    "%s: found %lld, need %lld to %lld", numbers[i].key, (long long)value, (long long)numbers[i].low,
+                    (long long)numbers[i].high);
+    }
+done:
+    return status;
+}
+
+json_t *fam_settings_to_json(const fam_settings *settings)
+{
+    json_t *object = json_object();
+    int failed = !object;
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+        int value = *(const int *)((const char *)settings + choices[i].at);
+        if (value >= 0)
+            failed |= json_object_set_new(object, choices[i].key, json_string(choices[i].name(value)));
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        int64_t value = *(const int64_t *)((const char *)settings + numbers[i].at);
+        if (value >= 0)
+            failed |= json_object_set_new(object, numbers[i].key, json_integer(value));
+    }
+    if (!failed)
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+void fam_gguf_put_settings(fam_gguf_writer *writer, const fam_settings *settings)
+{
+    char key[64];
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+        const char *name = choices[i].name(*(const int *)((const char *)settings + choices[i].at));
+        snprintf(key, sizeof key, "fam.%s", choices[i].key);
+        if (name)
+            fam_gguf_put_string(writer, key, name, strlen(name));
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        int64_t value = *(const int64_t *)((const char *)settings + numbers[i].at);
+        snprintf(key, sizeof key, "fam.%s", numbers[i].key);
+        if (value >= 0)
+            fam_gguf_put_u32(writer, key, (uint32_t)value);
+    }
 }

@@ -132,10 +132,10 @@ static void project_state(const walk *s, int64_t layer, int64_t nth)
     fam_workspace *w = s->w;
     const fam_model *model = w->model;
     int64_t rows = model->window.fam_length, width = model->config.head_dim;
-    fam_head_layout layout = {.row_stride = width, .head_stride = rows * width};
+    const fam_key_place place = {.k = state_k(s, layer, nth), .v = state_v(s, layer, nth), .sequences = 1,
+                                 .layout = {.row_stride = width, .head_stride = rows * width}};
     fam_layer_project(w->exec, model, &model->layers[layer], &w->rows, state_rows(s, layer), rows,
-                      state_rope(w, nth + 1), state_rope(w, nth), state_q(s, layer), state_k(s, layer, nth),
-                      state_v(s, layer, nth), layout);
+                      state_rope(w, nth + 1), state_rope(w, nth), state_q(s, layer), &place);
 }
 
 /* The state after the span's block number `nth`, which is complete: its rows see themselves and the whole block. */
@@ -237,11 +237,11 @@ static void walk_layer(const walk *s, int64_t number, int64_t first)
     const fam_model *model = w->model;
     const fam_layer *layer = &model->layers[number];
     int64_t n = s->end - s->start, width = model->config.head_dim, done = first - s->start;
-    fam_head_layout layout = {.row_stride = width, .head_stride = w->span_max * width};
+    const fam_key_place place = {.k = w->span_k, .v = w->span_v, .sequences = 1,
+                                 .layout = {.row_stride = width, .head_stride = w->span_max * width}};
     fam_rope_rows rope = {.cos = w->cos, .sin = w->sin};
 
-    fam_layer_project(w->exec, model, layer, &w->tokens, w->x, n, rope, rope, w->tokens.rotated_q, w->span_k, w->span_v,
-                      layout);
+    fam_layer_project(w->exec, model, layer, &w->tokens, w->x, n, rope, rope, w->tokens.rotated_q, &place);
     for (int64_t nth = 0; nth < s->updates; nth++)
         update_state(s, number, nth);
     fam_attention_shape shape = fam_layer_attention_shape(model);

@@ -12,13 +12,15 @@ typedef struct place {
     int n_dims;
     int64_t rows, columns; /* columns 1 for vectors */
     double factor;
+    fam_weight *weight; /* what is trained: this, or */
+    float *vector;
 } place;
 
 typedef fam_status place_visitor(void *context, const place *at, fam_error *error);
 
 typedef struct role {
     const char *name;
-    const fam_linear *linear;
+    const fam_linear *linear; /* the model's */
     fam_linear_gradient *gradient;
     int64_t rows, columns;
 } role;
@@ -32,17 +34,16 @@ static fam_status walk_linear(const fam_gradients *g, int64_t layer, const role 
     char name[NAME_BYTES];
     if (g->trained == FAM_TRAIN_ALL) {
         snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (long long)layer, r->name);
-        const place at = {&r->gradient->weight, name, 2, r->rows, r->columns, 1};
+        const place at = {&r->gradient->weight, name, 2, r->rows, r->columns, 1, r->linear->weight, NULL};
         FAM_TRY(visit(context, &at, error));
-        return FAM_OK;
     }
-    for (int i = 0; i < r->linear->lora_count; i++) {
+    for (int i = 0; g->trained == FAM_TRAIN_ADAPTERS && i < r->linear->lora_count; i++) {
         const fam_lora *lora = &r->linear->lora[i];
         snprintf(name, sizeof name, "base_model.model.model.layers.%lld.%s.lora_A.weight", (long long)layer, r->name);
-        const place a = {&r->gradient->lora_a[i], name, 2, lora->rank, r->columns, 1};
+        const place a = {&r->gradient->lora_a[i], name, 2, lora->rank, r->columns, 1, lora->a, NULL};
         FAM_TRY(visit(context, &a, error));
         snprintf(name, sizeof name, "base_model.model.model.layers.%lld.%s.lora_B.weight", (long long)layer, r->name);
-        const place b = {&r->gradient->lora_b[i], name, 2, r->rows, lora->rank, lora->scale};
+        const place b = {&r->gradient->lora_b[i], name, 2, r->rows, lora->rank, lora->scale, lora->b, NULL};
         FAM_TRY(visit(context, &b, error));
     }
 done:
@@ -54,7 +55,7 @@ static fam_status walk_layer(fam_gradients *g, int64_t number, place_visitor *vi
     fam_status status = FAM_OK;
     const fam_model_config *c = &g->model->config;
     const fam_layer *layer = &g->model->layers[number];
-    fam_layer_gradient *to = &g->layers[number];
+    fam_layer_gradient none, *to = g->layers ? &g->layers[number] : &none; /* none: only counted */
     int64_t width = c->hidden_size, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim,
             wide = c->intermediate_size;
     const role roles[ROLES] = {{"self_attn.q_proj", &layer->q, &to->q, q, width},
@@ -67,10 +68,10 @@ static fam_status walk_layer(fam_gradients *g, int64_t number, place_visitor *vi
     char name[NAME_BYTES];
     if (g->trained == FAM_TRAIN_ALL) {
         snprintf(name, sizeof name, "model.layers.%lld.input_layernorm.weight", (long long)number);
-        const place norm1 = {&to->norm1, name, 1, width, 1, 1};
+        const place norm1 = {&to->norm1, name, 1, width, 1, 1, NULL, layer->norm1};
         FAM_TRY(visit(context, &norm1, error));
         snprintf(name, sizeof name, "model.layers.%lld.post_attention_layernorm.weight", (long long)number);
-        const place norm2 = {&to->norm2, name, 1, width, 1, 1};
+        const place norm2 = {&to->norm2, name, 1, width, 1, 1, NULL, layer->norm2};
         FAM_TRY(visit(context, &norm2, error));
     }
     for (int i = 0; i < ROLES; i++)
@@ -85,16 +86,18 @@ static fam_status walk(fam_gradients *g, place_visitor *visit, void *context, fa
     const fam_model *model = g->model;
     int64_t width = model->config.hidden_size, vocab = model->config.vocab_size;
     if (g->trained == FAM_TRAIN_ALL) {
-        const place embeddings = {&g->embeddings, "model.embed_tokens.weight", 2, vocab, width, 1};
-        const place head = {&g->head, "lm_head.weight", 2, vocab, width, 1};
-        const place norm = {&g->final_norm, "model.norm.weight", 1, width, 1, 1};
+        const place embeddings = {
+            &g->embeddings, "model.embed_tokens.weight", 2, vocab, width, 1, model->embeddings, NULL};
+        const place head = {&g->head, "lm_head.weight", 2, vocab, width, 1, model->head.weight, NULL};
+        const place norm = {&g->final_norm, "model.norm.weight", 1, width, 1, 1, NULL, model->final_norm};
         FAM_TRY(visit(context, &embeddings, error));
         if (!model->head_is_embeddings)
             FAM_TRY(visit(context, &head, error));
         FAM_TRY(visit(context, &norm, error));
     }
     if (model->window.mode == FAM_MODE_FAM) {
-        const place prompt = {&g->prompt, "fam.prompt", 2, model->window.fam_length, width, 1};
+        const place prompt = {&g->prompt, "fam.prompt", 2, model->window.fam_length, width, 1, NULL,
+                              model->initial_states};
         FAM_TRY(visit(context, &prompt, error));
     }
     for (int64_t l = 0; l < model->config.layers; l++)
@@ -138,6 +141,21 @@ done:
     return status;
 }
 
+static fam_status count_place(void *context, const place *at, fam_error *error)
+{
+    (void)error;
+    *(uint64_t *)context += (uint64_t)(at->rows * at->columns) * sizeof(float);
+    return FAM_OK;
+}
+
+uint64_t fam_gradients_bytes(const fam_model *model, fam_trained trained)
+{
+    fam_gradients counted = {.model = model, .trained = trained};
+    uint64_t bytes = sizeof counted + (uint64_t)model->config.layers * sizeof *counted.layers;
+    walk(&counted, count_place, &bytes, NULL);
+    return bytes;
+}
+
 void fam_gradients_free(fam_gradients *g)
 {
     if (!g)
@@ -157,7 +175,8 @@ static fam_status visit_place(void *context, const place *at, fam_error *error)
 {
     const visiting *v = context;
     const fam_gradient gradient = {.name = at->name, .data = *at->where, .n_dims = at->n_dims,
-                                   .shape = {at->rows, at->columns}, .factor = at->factor};
+                                   .shape = {at->rows, at->columns}, .factor = at->factor, .weight = at->weight,
+                                   .vector = at->vector};
     return v->visit(v->context, &gradient, error);
 }
 

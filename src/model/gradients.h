@@ -2,8 +2,8 @@
  * model/gradients.h: where the gradients of a model's weights go, by role, and their names.
  *
  * What is trained is a choice: all weights of the base, or the LoRA factors of the adapters, in mode fam the prompt with
- * either; or the prompt alone. The gradient of a LoRA factor B is kept as that of the scaled factor that the model computes with, and is given
- * out times the scale.
+ * either; or the prompt alone. The gradient of a LoRA factor B is kept as that of the scaled factor that the model
+ * computes with, and is given out times the scale.
  */
 #ifndef FAM_MODEL_GRADIENTS_H
 #define FAM_MODEL_GRADIENTS_H
@@ -36,6 +36,7 @@ typedef struct fam_gradients {
 
 /* All zero. */
 fam_status fam_gradients_create(fam_gradients **out, const fam_model *model, fam_trained trained, fam_error *error);
+uint64_t fam_gradients_bytes(const fam_model *model, fam_trained trained); /* that they will take */
 void fam_gradients_free(fam_gradients *gradients); /* NULL is allowed */
 
 /* One trained tensor. `name` as in files: Hugging Face, "fam.prompt", or PEFT ("base_model.model.<module>.lora_A.weight").

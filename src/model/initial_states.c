@@ -56,13 +56,13 @@ static void apply_layer(pass *p, const fam_model *model, const fam_layer *layer)
     const fam_model_config *config = &model->config;
     int64_t rows = model->window.fam_length, q_width = config->heads * config->head_dim;
     fam_rope_rows rope = {.cos = p->cos, .sin = p->sin};
-    fam_head_layout layout = {.row_stride = config->head_dim, .head_stride = rows * config->head_dim};
-    fam_layer_project(p->exec, model, layer, &p->scratch, p->x, rows, rope, rope, p->scratch.rotated_q, p->k, p->v,
-                      layout);
+    const fam_key_place place = {.k = p->k, .v = p->v, .sequences = 1,
+                                 .layout = {.row_stride = config->head_dim, .head_stride = rows * config->head_dim}};
+    fam_layer_project(p->exec, model, layer, &p->scratch, p->x, rows, rope, rope, p->scratch.rotated_q, &place);
     fam_attention_shape shape = fam_layer_attention_shape(model);
     fam_attention_job job = {.out = p->scratch.attended, .q = p->scratch.rotated_q, .q_stride = q_width,
                              .out_stride = q_width, .queries = rows, .range_count = 1,
-                             .ranges = {{.k = p->k, .v = p->v, .head_stride = layout.head_stride, .rows = rows,
+                             .ranges = {{.k = p->k, .v = p->v, .head_stride = place.layout.head_stride, .rows = rows,
                                          .lower = 0, .upper = rows}}};
     model->backend->ops->attention(p->exec, &job, 1, &shape);
     fam_layer_finish(p->exec, model, layer, &p->scratch, p->x, p->scratch.attended, rows, true);

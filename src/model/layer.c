@@ -57,12 +57,14 @@ void fam_rows_scratch_release(fam_rows_scratch *scratch, const fam_model *model)
 }
 
 void fam_layer_project(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,
-                       const float *x, int64_t n, fam_rope_rows q_rope, fam_rope_rows k_rope, void *q, void *k, void *v,
-                       fam_head_layout layout)
+                       const float *x, int64_t n, fam_rope_rows q_rope, fam_rope_rows k_rope, void *q,
+                       const fam_key_place *place)
 {
     const fam_backend_ops *ops = exec->backend->ops;
     const fam_model_config *config = &model->config;
-    int64_t heads = config->heads, kv_heads = config->kv_heads, width = config->head_dim;
+    int64_t heads = config->heads, kv_heads = config->kv_heads, width = config->head_dim, half = width / 2;
+    int64_t rows = n / place->sequences;
+    size_t stride = (size_t)place->sequence_stride * fam_dtype_bytes(exec->backend->dtype);
     ops->rms_norm(exec, scratch->normed, x, layer->norm1, config->rms_norm_eps, n, config->hidden_size);
     fam_linear_job jobs[] = {{.linear = &layer->q, .out = scratch->q},
                              {.linear = &layer->k, .out = scratch->k},
@@ -70,8 +72,13 @@ void fam_layer_project(fam_exec *exec, const fam_model *model, const fam_layer *
     fam_linear_forward(exec, jobs, 3, scratch->normed, n, scratch->lora);
     fam_head_layout q_layout = {.row_stride = heads * width, .head_stride = width};
     ops->rope(exec, q, q_layout, scratch->q, q_rope.cos, q_rope.sin, n, heads, width);
-    ops->rope(exec, k, layout, scratch->k, k_rope.cos, k_rope.sin, n, kv_heads, width);
-    ops->rope(exec, v, layout, scratch->v, NULL, NULL, n, kv_heads, width);
+    for (int64_t b = 0; b < place->sequences; b++) {
+        int64_t row = b * rows, at = row * kv_heads * width;
+        ops->rope(exec, (char *)place->k + (size_t)b * stride, place->layout, scratch->k + at, k_rope.cos + row * half,
+                  k_rope.sin + row * half, rows, kv_heads, width);
+        ops->rope(exec, (char *)place->v + (size_t)b * stride, place->layout, scratch->v + at, NULL, NULL, rows,
+                  kv_heads, width);
+    }
 }
 
 void fam_layer_add_attended(fam_exec *exec, const fam_layer *layer, fam_rows_scratch *scratch, float *x,
@@ -81,18 +88,30 @@ void fam_layer_add_attended(fam_exec *exec, const fam_layer *layer, fam_rows_scr
     fam_linear_forward(exec, &output, 1, attended, n, scratch->lora);
 }
 
-void fam_layer_add_feed_forward(fam_exec *exec, const fam_model *model, const fam_layer *layer,
-                                fam_rows_scratch *scratch, float *x, int64_t n)
+void fam_layer_gate_up(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,
+                       const float *x, int64_t n)
 {
-    const fam_backend_ops *ops = exec->backend->ops;
     const fam_model_config *config = &model->config;
-    ops->rms_norm(exec, scratch->normed, x, layer->norm2, config->rms_norm_eps, n, config->hidden_size);
+    exec->backend->ops->rms_norm(exec, scratch->normed, x, layer->norm2, config->rms_norm_eps, n, config->hidden_size);
     fam_linear_job gate_up[] = {{.linear = &layer->gate, .out = scratch->gate},
                                 {.linear = &layer->up, .out = scratch->up}};
     fam_linear_forward(exec, gate_up, 2, scratch->normed, n, scratch->lora);
-    ops->silu_multiply(exec, scratch->gated, scratch->gate, scratch->up, n, config->intermediate_size);
-    fam_linear_job down = {.linear = &layer->down, .out = x, .accumulate = true};
+}
+
+void fam_layer_down(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,
+                    float *out, int64_t n, bool accumulate)
+{
+    exec->backend->ops->silu_multiply(exec, scratch->gated, scratch->gate, scratch->up, n,
+                                      model->config.intermediate_size);
+    fam_linear_job down = {.linear = &layer->down, .out = out, .accumulate = accumulate};
     fam_linear_forward(exec, &down, 1, scratch->gated, n, scratch->lora);
+}
+
+void fam_layer_add_feed_forward(fam_exec *exec, const fam_model *model, const fam_layer *layer,
+                                fam_rows_scratch *scratch, float *x, int64_t n)
+{
+    fam_layer_gate_up(exec, model, layer, scratch, x, n);
+    fam_layer_down(exec, model, layer, scratch, x, n, true);
 }
 
 void fam_layer_finish(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,

@@ -28,15 +28,28 @@ uint64_t fam_rows_scratch_bytes(const fam_model *model, int64_t capacity);
 fam_status fam_rows_scratch_create(fam_rows_scratch *out, const fam_model *model, int64_t capacity, fam_error *error);
 void fam_rows_scratch_release(fam_rows_scratch *scratch, const fam_model *model);
 
-/* Q, K, V of norm1(x), with RoPE: x [n, E] -> q activations [n, H D]; k, v activations laid out as `layout` says.
+/* Where keys and values of rows go, for `sequences` sequences with equally many rows each: those of sequence b begin
+ * b * sequence_stride elements on. */
+typedef struct fam_key_place {
+    void *k, *v; /* activations */
+    fam_head_layout layout;
+    int64_t sequences, sequence_stride;
+} fam_key_place;
+
+/* Q, K, V of norm1(x), with RoPE: x [n, E] -> q activations [n, H D]; k, v where `place` says.
  * Tokens have the same positions as queries and as keys; state rows do not. */
 void fam_layer_project(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,
-                       const float *x, int64_t n, fam_rope_rows q_rope, fam_rope_rows k_rope, void *q, void *k, void *v,
-                       fam_head_layout layout);
+                       const float *x, int64_t n, fam_rope_rows q_rope, fam_rope_rows k_rope, void *q,
+                       const fam_key_place *place);
 
 /* x [n, E] becomes A = x + Wo attended; with_residual false: A = Wo attended. */
 void fam_layer_add_attended(fam_exec *exec, const fam_layer *layer, fam_rows_scratch *scratch, float *x,
                             const void *attended, int64_t n, bool with_residual);
+/* The feed-forward's halves: scratch->gate, scratch->up from x [n, E]; then out [n, E] (+)= FF. */
+void fam_layer_gate_up(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,
+                       const float *x, int64_t n);
+void fam_layer_down(fam_exec *exec, const fam_model *model, const fam_layer *layer, fam_rows_scratch *scratch,
+                    float *out, int64_t n, bool accumulate);
 /* x [n, E] becomes x + FF(norm2(x)). */
 void fam_layer_add_feed_forward(fam_exec *exec, const fam_model *model, const fam_layer *layer,
                                 fam_rows_scratch *scratch, float *x, int64_t n);

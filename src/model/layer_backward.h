@@ -8,34 +8,30 @@
 #include "model/gradients.h"
 #include "model/layer.h"
 
-/* Intermediate gradients of up to `capacity` rows; on the device. Activations are made again where that is cheap. */
+/* Room for some rows' intermediate results; on the device. Activations are made again where that is cheap. */
 typedef struct fam_rows_backward {
-    int64_t capacity;
-    void *normed, *gated, *lora;  /* activations [n, E], [n, I], [n, the largest rank] */
-    float *dnormed, *dgated;      /* [n, E], [n, I] */
-    float *dgate, *dup;           /* [n, I] */
-    float *dlora;                 /* [n, the largest rank] */
+    void *normed, *gated, *lora; /* activations [n, E], [n, I], [n, lora_rank_sum] */
+    float *dnormed, *dgated;     /* [n, E], [n, I] */
+    float *dgate, *dup;          /* [n, I] */
+    float *dlora;                /* [n, lora_rank_sum] */
 } fam_rows_backward;
-
-fam_status fam_rows_backward_create(fam_rows_backward *out, const fam_model *model, int64_t capacity, fam_error *error);
-void fam_rows_backward_release(fam_rows_backward *scratch, const fam_model *model);
 
 /* Counterpart of fam_layer_add_feed_forward: dx [n, E] (d of the result) becomes d of x. mid [n, E] is x as it went in;
  * gate, up [n, I] as they were. */
 void fam_layer_feed_forward_backward(fam_exec *exec, const fam_model *model, int64_t layer, fam_gradients *gradients,
-                                     fam_rows_backward *scratch, float *dx, const float *mid, const float *gate,
+                                     const fam_rows_backward *scratch, float *dx, const float *mid, const float *gate,
                                      const float *up, int64_t n);
 
 /* Counterpart of fam_layer_add_attended, but for the residual: dattended [n, H D] (overwritten) from dx [n, E]. */
 void fam_layer_attended_backward(fam_exec *exec, const fam_model *model, int64_t layer, fam_gradients *gradients,
-                                 fam_rows_backward *scratch, float *dattended, const float *dx, const void *attended,
-                                 int64_t n);
+                                 const fam_rows_backward *scratch, float *dattended, const float *dx,
+                                 const void *attended, int64_t n);
 
 /* Counterpart of fam_layer_project: dx [n, E] += d of x [n, E], from dq [n, H D], dk, dv [n, G D], already rotated
- * back. */
+ * back. dx NULL: only the weights' gradients are wanted. */
 void fam_layer_project_backward(fam_exec *exec, const fam_model *model, int64_t layer, fam_gradients *gradients,
-                                fam_rows_backward *scratch, float *dx, const float *x, const float *dq, const float *dk,
-                                const float *dv, int64_t n);
+                                const fam_rows_backward *scratch, float *dx, const float *x, const float *dq,
+                                const float *dk, const float *dv, int64_t n);
 
 /* prepare_backward for all of a layer's projections. */
 fam_status fam_layer_prepare_backward(fam_exec *exec, const fam_layer *layer, int64_t n, fam_error *error);

@@ -1,51 +1,23 @@
 /*
- * model/training_forward.c: a batch forward, layer by layer, keeping what the way back needs.
+ * model/training_forward.c: a batch forward, layer by layer, span by span, keeping what the way back needs; and the
+ * second time through a layer, for what was not kept.
  */
-#include <string.h>
-
 #include "model/training_private.h"
 
-/* Projects rows of all sequences: queries in row order, keys of each sequence in its place. */
-static void project(fam_training *t, int64_t layer, const fam_rows_tape *tape, int64_t sequences, int64_t rows,
-                    fam_rope_rows q_rope, fam_rope_rows k_rope)
+/* Projects rows of `sequences` sequences; keys from row `first` of `total` on. */
+static void project(fam_training *t, int64_t layer, const fam_rows_tape *tape, int64_t n, int64_t sequences,
+                    int64_t first, int64_t total, fam_rope_rows q_rope, fam_rope_rows k_rope)
 {
-    const fam_backend_ops *ops = t->exec->backend->ops;
     const fam_model *model = t->model;
-    const fam_model_config *c = &model->config;
-    fam_rows_scratch *scratch = &t->forward_scratch;
-    int64_t n = sequences * rows, heads = c->heads, kv_heads = c->kv_heads, width = c->head_dim, half = width / 2;
-    const fam_layer *l = &model->layers[layer];
-    ops->rms_norm(t->exec, scratch->normed, tape->x, l->norm1, c->rms_norm_eps, n, c->hidden_size);
-    fam_linear_job jobs[] = {{.linear = &l->q, .out = scratch->q},
-                             {.linear = &l->k, .out = scratch->k},
-                             {.linear = &l->v, .out = scratch->v}};
-    fam_linear_forward(t->exec, jobs, 3, scratch->normed, n, scratch->lora);
-    fam_head_layout q_layout = {.row_stride = heads * width, .head_stride = width};
-    fam_head_layout k_layout = {.row_stride = width, .head_stride = rows * width};
-    ops->rope(t->exec, tape->q, q_layout, scratch->q, q_rope.cos, q_rope.sin, n, heads, width);
-    for (int64_t b = 0; b < sequences; b++) {
-        size_t at = fam_training_kv_bytes(t, rows, b);
-        int64_t first = b * rows * kv_heads * width;
-        ops->rope(t->exec, (char *)tape->k + at, k_layout, scratch->k + first, k_rope.cos + b * rows * half,
-                  k_rope.sin + b * rows * half, rows, kv_heads, width);
-        ops->rope(t->exec, (char *)tape->v + at, k_layout, scratch->v + first, NULL, NULL, rows, kv_heads, width);
-    }
-}
-
-/* out [n, E] = the layer's result for rows whose attention is done; mid, gate and up are kept. out may be tape->x's
- * successor, never tape->mid. */
-static void finish(fam_training *t, int64_t layer, const fam_rows_tape *tape, int64_t n, bool with_residual, float *out)
-{
-    fam_backend *backend = t->exec->backend;
-    fam_rows_scratch *scratch = &t->forward_scratch;
-    const fam_layer *l = &t->model->layers[layer];
-    size_t bytes = (size_t)(n * t->model->config.hidden_size) * sizeof(float);
-    scratch->gate = tape->gate;
-    scratch->up = tape->up;
-    backend->ops->copy(backend, tape->mid, tape->x, bytes);
-    fam_layer_add_attended(t->exec, l, scratch, tape->mid, tape->attended, n, with_residual);
-    backend->ops->copy(backend, out, tape->mid, bytes);
-    fam_layer_add_feed_forward(t->exec, t->model, l, scratch, out, n);
+    int64_t width = model->config.head_dim;
+    size_t at = (size_t)(first * width) * fam_dtype_bytes(model->backend->dtype);
+    const fam_key_place place = {.k = (char *)tape->k + at,
+                                 .v = (char *)tape->v + at,
+                                 .layout = {.row_stride = width, .head_stride = total * width},
+                                 .sequences = sequences,
+                                 .sequence_stride = model->config.kv_heads * total * width};
+    fam_layer_project(t->exec, model, &model->layers[layer], &t->forward_scratch, tape->x, n, q_rope, k_rope, tape->q,
+                      &place);
 }
 
 static void attend(fam_training *t, int64_t count)
@@ -54,33 +26,40 @@ static void attend(fam_training *t, int64_t count)
     t->exec->backend->ops->attention(t->exec, t->jobs, (int)count, &shape);
 }
 
-/* ---- positions ---------------------------------------------------------------------------------------------------- */
-
-static void make_tables(fam_training *t)
+/* tape->mid = Wo attended, still without a residual. */
+static void project_attended(fam_training *t, int64_t layer, const fam_rows_tape *tape, int64_t n)
 {
-    const fam_model *model = t->model;
-    const fam_window *window = &model->window;
-    const fam_backend_ops *ops = t->exec->backend->ops;
-    int64_t half = model->config.head_dim / 2, rows = window->fam_length;
-    for (int64_t b = 0; b < t->sequences; b++)
-        for (int64_t i = 0; i < t->tokens; i++)
-            t->positions[b * t->tokens + i] = (double)(t->batch.offsets[b] + i);
-    ops->rope_table(t->exec, t->cos, t->sin, t->positions, model->inverse_frequencies, t->sequences * t->tokens, half);
-    if (window->mode != FAM_MODE_FAM)
-        return;
-    for (int64_t block = 0; block < t->updates + 2; block++)
-        for (int64_t b = 0; b < t->sequences; b++)
-            for (int64_t i = 0; i < rows; i++)
-                t->positions[(block * t->sequences + b) * rows + i] =
-                    fam_state_position(window, block, i, t->batch.offsets[b]);
-    ops->rope_table(t->exec, t->state_cos, t->state_sin, t->positions, model->inverse_frequencies,
-                    (t->updates + 2) * t->sequences * rows, half);
-    for (int64_t i = 0; i < rows; i++)
-        t->positions[i] = fam_state_position(window, 0, i, 0);
-    ops->rope_table(t->exec, t->prompt_cos, t->prompt_sin, t->positions, model->inverse_frequencies, rows, half);
+    fam_layer_add_attended(t->exec, &t->model->layers[layer], &t->forward_scratch, tape->mid, tape->attended, n, false);
+}
+
+static void make_gate_up(fam_training *t, int64_t layer, const fam_rows_tape *tape, int64_t n)
+{
+    t->forward_scratch.gate = tape->gate;
+    t->forward_scratch.up = tape->up;
+    fam_layer_gate_up(t->exec, t->model, &t->model->layers[layer], &t->forward_scratch, tape->mid, n);
+}
+
+/* out [n, E] = tape->mid + FF, gate and up being made; out may be tape->x. */
+static void make_result(fam_training *t, int64_t layer, const fam_rows_tape *tape, int64_t n, float *out)
+{
+    fam_layer_down(t->exec, t->model, &t->model->layers[layer], &t->forward_scratch, out, n, false);
+    t->exec->backend->ops->add(t->exec, out, tape->mid, n * t->model->config.hidden_size);
 }
 
 /* ---- the prompt's pass -------------------------------------------------------------------------------------------- */
+
+/* Everything of the prompt's rows in a layer but the result. */
+void fam_training_prompt_again(fam_training *t, int64_t layer)
+{
+    const fam_rows_tape tape = fam_training_prompt(t, layer);
+    int64_t rows = t->model->window.fam_length;
+    fam_rope_rows rope = {.cos = t->prompt_cos, .sin = t->prompt_sin};
+    project(t, layer, &tape, rows, 1, 0, rows, rope, rope);
+    attend(t, fam_training_prompt_job(t, layer));
+    project_attended(t, layer, &tape, rows);
+    t->exec->backend->ops->add(t->exec, tape.mid, tape.x, rows * t->model->config.hidden_size);
+    make_gate_up(t, layer, &tape, rows);
+}
 
 /* P^0 ... P^(L-1) and their RMS: the weights change from step to step, so they are made anew (spec section 6). */
 static void prompt_pass(fam_training *t)
@@ -88,128 +67,200 @@ static void prompt_pass(fam_training *t)
     const fam_model *model = t->model;
     fam_backend *backend = t->exec->backend;
     int64_t rows = model->window.fam_length, width = model->config.hidden_size, layers = model->config.layers;
-    fam_rope_rows rope = {.cos = t->prompt_cos, .sin = t->prompt_sin};
-    backend->ops->copy(backend, t->prompt_tape[0].x, model->initial_states, (size_t)(rows * width) * sizeof(float));
-    for (int64_t l = 0; l + 1 < layers; l++) {
-        project(t, l, &t->prompt_tape[l], 1, rows, rope, rope);
-        fam_training_prompt_job(t, l);
-        attend(t, 1);
-        finish(t, l, &t->prompt_tape[l], rows, true, t->prompt_tape[l + 1].x);
+    backend->ops->copy(backend, fam_training_prompt(t, 0).x, model->initial_states,
+                       (size_t)(rows * width) * sizeof(float));
+    for (int64_t l = 0; l < layers; l++) {
+        const fam_rows_tape tape = fam_training_prompt(t, l);
+        float *kappa = t->kappa + l * fam_training_state_rows(t);
+        backend->ops->row_rms(t->exec, kappa, tape.x, rows, width);
+        for (int64_t b = 1; b < t->sequences; b++)
+            backend->ops->copy(backend, kappa + b * rows, kappa, (size_t)rows * sizeof(float));
+        if (l + 1 == layers)
+            break;
+        fam_training_prompt_again(t, l);
+        make_result(t, l, &tape, rows, fam_training_prompt(t, l + 1).x);
     }
-    for (int64_t l = 0; l < layers; l++)
-        backend->ops->row_rms(t->exec, t->prompt_rms + l * rows, t->prompt_tape[l].x, rows, width);
 }
 
 /* ---- the state ---------------------------------------------------------------------------------------------------- */
 
+/* The queries, keys and values of the state that block `block` reads. */
 static void project_state(fam_training *t, int64_t layer, int64_t block)
 {
-    project(t, layer, fam_training_state(t, layer, block), t->sequences, t->model->window.fam_length,
+    const fam_rows_tape tape = fam_training_state(t, layer, block);
+    project(t, layer, &tape, fam_training_state_rows(t), t->sequences, 0, t->model->window.fam_length,
             fam_training_state_rope(t, block + 1), fam_training_state_rope(t, block));
-}
-
-static int64_t model_layers(const fam_training *t)
-{
-    return t->model->config.layers;
 }
 
 /* What each sequence's layer starts from. */
 static void first_state(fam_training *t, int64_t layer)
 {
     fam_backend *backend = t->exec->backend;
-    int64_t elements = t->model->window.fam_length * t->model->config.hidden_size;
-    float *state = fam_training_state(t, layer, 0)->x;
+    int64_t elements = t->model->window.fam_length * t->model->config.hidden_size, layers = t->model->config.layers;
+    float *state = fam_training_state(t, layer, 0).x;
     for (int64_t b = 0; b < t->sequences; b++) {
-        if (t->batch.start_states)
-            backend->ops->write(backend, state + b * elements, t->batch.start_states + (b * model_layers(t) + layer) * elements,
-                                (size_t)elements * sizeof(float));
+        size_t bytes = (size_t)elements * sizeof(float);
+        if (fam_training_given(t, b))
+            backend->ops->write(backend, state + b * elements, t->batch.start_states + (b * layers + layer) * elements,
+                                bytes);
         else
-            backend->ops->copy(backend, state + b * elements, t->prompt_tape[layer].x,
-                               (size_t)elements * sizeof(float));
+            backend->ops->copy(backend, state + b * elements, fam_training_prompt(t, layer).x, bytes);
     }
+}
+
+/* Up to the feed-forward's middle. */
+static void begin_update(fam_training *t, int64_t layer, int64_t update)
+{
+    const fam_backend_ops *ops = t->exec->backend->ops;
+    const fam_rows_tape tape = fam_training_state(t, layer, update);
+    int64_t n = fam_training_state_rows(t), elements = n / t->sequences * t->model->config.hidden_size;
+    attend(t, fam_training_update_jobs(t, layer, update));
+    project_attended(t, layer, &tape, n);
+    for (int64_t b = 0; b < t->sequences; b++)
+        if (fam_training_has_residual(t, update, b))
+            ops->add(t->exec, tape.mid + b * elements, tape.x + b * elements, elements);
+    make_gate_up(t, layer, &tape, n);
 }
 
 static void update_state(fam_training *t, int64_t layer, int64_t update)
 {
     const fam_model *model = t->model;
     fam_backend *backend = t->exec->backend;
-    int64_t rows = model->window.fam_length, width = model->config.hidden_size, n = t->sequences * rows;
-    float *raw = fam_training_raw_state(t, layer, update), *next = fam_training_state(t, layer, update + 1)->x;
-    attend(t, fam_training_update_jobs(t, layer, update));
-    finish(t, layer, fam_training_state(t, layer, update), n, fam_training_has_residual(t, update), raw);
-    backend->ops->copy(backend, next, raw, (size_t)(n * width) * sizeof(float));
-    for (int64_t b = 0; model->state_norm != FAM_STATE_NORM_NONE && b < t->sequences; b++)
-        backend->ops->rescale_rows(t->exec, next + b * rows * width,
-                                   model->state_norm == FAM_STATE_NORM_RMS_INIT ? t->prompt_rms + layer * rows : NULL,
-                                   rows, width);
-    project_state(t, layer, update + 1);
+    int64_t width = model->config.hidden_size, n = fam_training_state_rows(t);
+    const fam_rows_tape tape = fam_training_state(t, layer, update);
+    float *next = fam_training_state(t, layer, update + 1).x;
+    begin_update(t, layer, update);
+    if (model->state_norm == FAM_STATE_NORM_NONE) {
+        make_result(t, layer, &tape, n, next);
+    } else {
+        make_result(t, layer, &tape, n, tape.raw);
+        backend->ops->copy(backend, next, tape.raw, (size_t)(n * width) * sizeof(float));
+        backend->ops->rescale_rows(
+            t->exec, next, model->state_norm == FAM_STATE_NORM_RMS_INIT ? t->kappa + layer * n : NULL, n, width);
+    }
+    if (t->batch.state_noise != 0)
+        backend->ops->add_noise(t->exec, next, t->batch.state_noise,
+                                fam_training_noise_seed(t->batch.noise_seed, layer, update), n, width);
+    if (update + 1 < t->readers)
+        project_state(t, layer, update + 1);
+}
+
+/* ---- tokens ------------------------------------------------------------------------------------------------------- */
+
+static void project_tokens(fam_training *t, int64_t layer, const fam_training_span *span)
+{
+    const fam_rows_tape tape = fam_training_tokens(t, layer, span);
+    fam_rope_rows rope = fam_training_token_rope(t, span);
+    project(t, layer, &tape, span->rows, t->sequences, span->start, t->tokens, rope, rope);
+}
+
+/* Up to the feed-forward's middle. */
+static void begin_tokens(fam_training *t, int64_t layer, const fam_training_span *span)
+{
+    const fam_rows_tape tape = fam_training_tokens(t, layer, span);
+    attend(t, fam_training_token_jobs(t, layer, span));
+    project_attended(t, layer, &tape, span->rows);
+    t->exec->backend->ops->add(t->exec, tape.mid, tape.x, span->rows * t->model->config.hidden_size);
+    make_gate_up(t, layer, &tape, span->rows);
+}
+
+static void span_forward(fam_training *t, int64_t layer, const fam_training_span *span)
+{
+    const fam_rows_tape tape = fam_training_tokens(t, layer, span);
+    project_tokens(t, layer, span);
+    if (t->fam && span->start == 0) {
+        first_state(t, layer);
+        project_state(t, layer, 0);
+    }
+    for (int64_t u = span->blocks_begin; t->fam && u < fam_min_i64(span->blocks_end, t->updates); u++)
+        update_state(t, layer, u);
+    begin_tokens(t, layer, span);
+    make_result(t, layer, &tape, span->rows, fam_training_x(t, layer + 1, span->row));
+}
+
+void fam_training_project_again(fam_training *t, int64_t layer)
+{
+    for (int64_t s = 0; s < t->spans; s++) {
+        const fam_training_span span = fam_training_span_at(t, s);
+        project_tokens(t, layer, &span);
+    }
+}
+
+void fam_training_span_again(fam_training *t, int64_t layer, const fam_training_span *span)
+{
+    for (int64_t block = span->blocks_begin; t->fam && block < span->blocks_end; block++) {
+        const fam_rows_tape tape = fam_training_state(t, layer, block);
+        project_state(t, layer, block);
+        if (block + 1 >= t->readers) /* nobody read what its update made */
+            continue;
+        begin_update(t, layer, block);
+        if (tape.raw)
+            make_result(t, layer, &tape, fam_training_state_rows(t), tape.raw);
+    }
+    begin_tokens(t, layer, span);
 }
 
 /* ---- the batch ---------------------------------------------------------------------------------------------------- */
 
-static void layer_forward(fam_training *t, int64_t layer)
+/* Puts the batch in row order, and makes the tables of all positions. */
+static void take_batch(fam_training *t)
 {
     const fam_model *model = t->model;
-    fam_rows_tape *tape = &t->token_tape[layer];
-    fam_rope_rows rope = {.cos = t->cos, .sin = t->sin};
-    project(t, layer, tape, t->sequences, t->tokens, rope, rope);
-    if (model->window.mode == FAM_MODE_FAM) {
-        first_state(t, layer);
-        project_state(t, layer, 0);
-        for (int64_t u = 0; u < t->updates; u++)
-            update_state(t, layer, u);
+    const fam_window *window = &model->window;
+    const fam_training_batch *batch = &t->batch;
+    const fam_backend_ops *ops = t->exec->backend->ops;
+    int64_t half = model->config.head_dim / 2, n = t->sequences * t->tokens, rows = window->fam_length;
+    for (int64_t row = 0; row < n; row++) {
+        int64_t b, i;
+        fam_training_place(t, row, &b, &i);
+        int64_t at = b * t->tokens + i;
+        bool last = i + 1 == t->tokens;
+        t->ids[row] = batch->ids[at];
+        t->targets[row] = last ? 0 : batch->ids[at + 1];
+        t->weights[row] = last ? 0 : batch->weights[at + 1];
+        t->positions[row] = (double)(batch->offsets[b] + i);
     }
-    attend(t, fam_training_token_jobs(t, layer));
-    finish(t, layer, tape, t->sequences * t->tokens, true,
-           layer + 1 < model->config.layers ? t->token_tape[layer + 1].x : t->final);
+    ops->rope_table(t->exec, t->cos, t->sin, t->positions, model->inverse_frequencies, n, half);
+    if (!t->fam)
+        return;
+    for (int64_t block = 0; block < t->updates + 2; block++)
+        for (int64_t b = 0; b < t->sequences; b++)
+            for (int64_t i = 0; i < rows; i++)
+                t->positions[(block * t->sequences + b) * rows + i] =
+                    fam_state_position(window, block, i, batch->offsets[b]);
+    ops->rope_table(t->exec, t->state_cos, t->state_sin, t->positions, model->inverse_frequencies,
+                    (t->updates + 2) * fam_training_state_rows(t), half);
+    for (int64_t i = 0; i < rows; i++)
+        t->positions[i] = fam_state_position(window, 0, i, 0);
+    ops->rope_table(t->exec, t->prompt_cos, t->prompt_sin, t->positions, model->inverse_frequencies, rows, half);
 }
 
+/* For all numbers of rows that go through a layer or the head at once. */
 static fam_status prepare(fam_training *t, fam_error *error)
 {
     fam_status status = FAM_OK;
     const fam_model *model = t->model;
     const fam_backend_ops *ops = t->exec->backend->ops;
-    int64_t rows = model->window.fam_length, counts[3] = {t->sequences * t->tokens, t->sequences * rows, rows};
-    int kinds = model->window.mode == FAM_MODE_FAM ? 3 : 1;
-    FAM_FAIL_IF(!ops->matmul_backward, FAM_STATUS_UNSUPPORTED, "training: found device %s, which cannot train", ops->name);
+    int64_t all = t->sequences * t->tokens, state = fam_training_state_rows(t),
+            counts[] = {t->sequences * t->span, fam_training_span_at(t, t->spans - 1).rows, state,
+                        model->window.fam_length},
+            logits[] = {t->logit_rows_max, all % t->logit_rows_max};
+    bool back = t->options.backward;
+    FAM_FAIL_IF(!ops->matmul_backward, FAM_STATUS_UNSUPPORTED, "training: found device %s, which cannot train",
+                ops->name);
     for (int64_t l = 0; l < model->config.layers; l++) {
-        for (int i = 0; i < kinds; i++) {
+        for (int i = 0; i < (t->fam ? 4 : 2); i++) {
             FAM_TRY(fam_layer_prepare(t->exec, &model->layers[l], counts[i], error));
-            FAM_TRY(fam_layer_prepare_backward(t->exec, &model->layers[l], counts[i], error));
+            if (back)
+                FAM_TRY(fam_layer_prepare_backward(t->exec, &model->layers[l], counts[i], error));
         }
     }
-    for (int64_t n = 1; n <= FAM_TRAINING_LOGIT_ROWS; n++) {
-        if (n != FAM_TRAINING_LOGIT_ROWS && n != (t->tokens - 1) % FAM_TRAINING_LOGIT_ROWS)
+    for (int i = 0; i < 2; i++) {
+        if (logits[i] == 0)
             continue;
-        FAM_TRY(fam_linear_prepare(t->exec, &model->head, n, error));
-        FAM_TRY(ops->prepare_backward(t->exec, model->head.weight, n, error));
-    }
-done:
-    return status;
-}
-
-/* Adds the weighted nll of one sequence. */
-static fam_status sequence_loss(fam_training *t, int64_t sequence, double *loss_sum, double *weight_sum,
-                                fam_error *error)
-{
-    fam_status status = FAM_OK;
-    const fam_model *model = t->model;
-    const fam_backend_ops *ops = t->exec->backend->ops;
-    const int32_t *ids = t->batch.ids + sequence * t->tokens;
-    const float *weights = t->batch.weights + sequence * t->tokens;
-    int64_t width = model->config.hidden_size;
-    for (int64_t i = 0; i + 1 < t->tokens; i += FAM_TRAINING_LOGIT_ROWS) {
-        int64_t n = fam_min_i64(FAM_TRAINING_LOGIT_ROWS, t->tokens - 1 - i);
-        ops->rms_norm(t->exec, t->logit_rows, t->final + (sequence * t->tokens + i) * width, model->final_norm,
-                      model->config.rms_norm_eps, n, width);
-        fam_linear_job head = {.linear = &model->head, .out = t->logits};
-        fam_linear_forward(t->exec, &head, 1, t->logit_rows, n, NULL);
-        ops->cross_entropy(t->exec, t->nll, t->logits, ids + i + 1, n, model->config.vocab_size);
-        FAM_TRY(ops->finish(t->exec, error));
-        for (int64_t r = 0; r < n; r++) {
-            *loss_sum += (double)weights[i + r + 1] * t->nll[r];
-            *weight_sum += (double)weights[i + r + 1];
-        }
+        FAM_TRY(fam_linear_prepare(t->exec, &model->head, logits[i], error));
+        if (back)
+            FAM_TRY(ops->prepare_backward(t->exec, model->head.weight, logits[i], error));
     }
 done:
     return status;
@@ -222,15 +273,17 @@ fam_status fam_training_forward(fam_training *t, const fam_training_batch *batch
     const fam_model *model = t->model;
     t->batch = *batch;
     FAM_TRY(prepare(t, error));
-    make_tables(t);
-    if (model->window.mode == FAM_MODE_FAM)
+    take_batch(t);
+    if (t->fam)
         prompt_pass(t);
-    t->exec->backend->ops->embed(t->exec, t->token_tape[0].x, model->embeddings, batch->ids, t->sequences * t->tokens);
-    for (int64_t l = 0; l < model->config.layers; l++)
-        layer_forward(t, l);
-    *loss_sum = *weight_sum = 0;
-    for (int64_t b = 0; b < t->sequences; b++)
-        FAM_TRY(sequence_loss(t, b, loss_sum, weight_sum, error));
+    t->exec->backend->ops->embed(t->exec, t->token.x, model->embeddings, t->ids, t->sequences * t->tokens);
+    for (int64_t l = 0; l < model->config.layers; l++) {
+        for (int64_t s = 0; s < t->spans; s++) {
+            const fam_training_span span = fam_training_span_at(t, s);
+            span_forward(t, l, &span);
+        }
+    }
+    FAM_TRY(fam_training_loss(t, loss_sum, weight_sum, error));
 done:
     return status;
 }

@@ -8,6 +8,7 @@
 #include <xxhash.h>
 
 #include "backend/open.h"
+#include "session/engine.h"
 #include "session/internal.h"
 #include "session/open_tokenizer.h"
 
@@ -19,13 +20,6 @@ const char *fam_version(void)
     return VERSION_TEXT(FAM_VERSION_MAJOR, FAM_VERSION_MINOR, FAM_VERSION_PATCH);
 }
 
-void fam_options_give(void *into, size_t into_size, const void *defaults, size_t size)
-{
-    memset(into, 0, into_size); /* a larger struct is of a newer header, whose members this library does not know */
-    memcpy(into, defaults, into_size < size ? into_size : size);
-    memcpy(into, &into_size, sizeof into_size); /* every options struct begins with its size */
-}
-
 void fam_engine_options_init_sized(fam_engine_options *options, size_t size)
 {
     const fam_engine_options defaults = {.threads = FAM_AUTO, .dtype = FAM_AUTO, .mode = FAM_AUTO,
@@ -33,17 +27,6 @@ void fam_engine_options_init_sized(fam_engine_options *options, size_t size)
                                          .memory_segments = FAM_AUTO, .fam_length = FAM_AUTO, .window = FAM_AUTO,
                                          .context = FAM_AUTO};
     fam_options_give(options, size, &defaults, sizeof defaults);
-}
-
-fam_status fam_options_copy(void *into, size_t size, const void *from, size_t from_size, const char *what,
-                            fam_error *error)
-{
-    if (from_size < sizeof(size_t) || from_size > size)
-        return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT,
-                             "%s: size: found %zu, need %zu (set it with the struct's _init function)", what, from_size,
-                             size);
-    memcpy(into, from, from_size);
-    return FAM_OK;
 }
 
 /* ---- settings ----------------------------------------------------------------------------------------------------- */
@@ -58,16 +41,18 @@ static fam_status check_option(const char *name, int64_t value, int64_t low, int
                          name, value, low, high);
 }
 
+static fam_settings asked_settings(const fam_engine_options *o)
+{
+    return (fam_settings){.mode = o->mode, .block_size = o->block_size, .memory_segments = o->memory_segments,
+                          .fam_length = o->fam_length, .window = o->window, .state_norm = o->state_norm,
+                          .fam_positions = o->fam_positions};
+}
+
 static fam_status check_options(const fam_engine_options *o, fam_error *error)
 {
     fam_status status = FAM_OK;
-    FAM_TRY(check_option("mode", o->mode, 0, FAM_MODE_FAM, error));
-    FAM_TRY(check_option("state_norm", o->state_norm, 0, FAM_STATE_NORM_RMS_INIT, error));
-    FAM_TRY(check_option("fam_positions", o->fam_positions, 0, FAM_POSITIONS_FLOAT, error));
-    FAM_TRY(check_option("block_size", o->block_size, 1, FAM_SETTING_LENGTH_MAX, error));
-    FAM_TRY(check_option("memory_segments", o->memory_segments, 0, FAM_MEMORY_SEGMENTS_MAX, error));
-    FAM_TRY(check_option("fam_length", o->fam_length, 1, FAM_SETTING_LENGTH_MAX, error));
-    FAM_TRY(check_option("window", o->window, 1, FAM_SETTING_LENGTH_MAX, error));
+    const fam_settings asked = asked_settings(o);
+    FAM_TRY(fam_settings_check(&asked, error));
     FAM_TRY(check_option("context", o->context, 1, FAM_POSITION_MAX, error));
     FAM_TRY(check_option("dtype", o->dtype, 0, FAM_DTYPE_BF16, error));
     FAM_TRY(check_option("threads", o->threads, 1, FAM_POOL_THREADS_MAX, error));
@@ -82,30 +67,15 @@ static int64_t or_default(int64_t value, int64_t fallback)
     return value < 0 ? fallback : value;
 }
 
-/* The last adapter that has a prompt gives it, else the model. */
-static const fam_tensor *find_prompt(const fam_engine *engine)
-{
-    const fam_tensor *prompt = fam_checkpoint_tensor(engine->checkpoint, "fam.prompt");
-    for (int i = 0; i < engine->adapter_count; i++)
-        if (fam_adapter_prompt(engine->adapters[i]))
-            prompt = fam_adapter_prompt(engine->adapters[i]);
-    return prompt;
-}
-
 static fam_status resolve_settings(fam_model_source *out, const fam_engine *engine, const fam_engine_options *options,
                                    const char *path, fam_error *error)
 {
     fam_status status = FAM_OK;
-    fam_settings s = *fam_checkpoint_settings(engine->checkpoint);
-    for (int i = 0; i < engine->adapter_count; i++)
-        fam_settings_merge(&s, fam_adapter_settings(engine->adapters[i]));
-    const fam_settings asked = {.mode = options->mode, .block_size = options->block_size,
-                                .memory_segments = options->memory_segments, .fam_length = options->fam_length,
-                                .window = options->window, .state_norm = options->state_norm,
-                                .fam_positions = options->fam_positions};
+    fam_settings s = fam_adapters_settings(engine->checkpoint, engine->adapters, engine->adapter_count);
+    const fam_settings asked = asked_settings(options);
     fam_settings_merge(&s, &asked);
 
-    out->prompt = find_prompt(engine);
+    out->prompt = fam_adapters_prompt(engine->checkpoint, engine->adapters, engine->adapter_count);
     out->state_norm = (fam_state_norm)or_default(s.state_norm, FAM_STATE_NORM_NONE);
     out->window = (fam_window){.mode = (fam_mode)or_default(s.mode, FAM_MODE_FULL),
                                .block_size = or_default(s.block_size, DEFAULT_BLOCK_SIZE),
@@ -293,6 +263,19 @@ void fam_engine_info_get(const fam_engine *engine, fam_engine_info *out)
         .window = model->window.window,
         .context = engine->context,
         .adapter_count = (size_t)engine->adapter_count};
+    memcpy(out->fingerprint, engine->fingerprint, sizeof out->fingerprint);
+}
+
+void fam_engine_parts_get(fam_engine *engine, fam_engine_parts *out)
+{
+    *out = (fam_engine_parts){.memory = &engine->memory,
+                              .checkpoint = engine->checkpoint,
+                              .adapters = engine->adapters,
+                              .adapter_count = engine->adapter_count,
+                              .prompt = engine->model->window.mode == FAM_MODE_FAM
+                                            ? fam_adapters_prompt(engine->checkpoint, engine->adapters, engine->adapter_count)
+                                            : NULL,
+                              .model = engine->model};
 }
 
 const fam_tokenizer *fam_engine_tokenizer(const fam_engine *engine)

@@ -4,6 +4,7 @@
 #ifndef FAM_SESSION_INTERNAL_H
 #define FAM_SESSION_INTERNAL_H
 
+#include "base/options.h"
 #include "fam/fam.h"
 #include "format/adapter.h"
 #include "format/checkpoint.h"
@@ -65,13 +66,5 @@ fam_status fam_session_check_whole(const fam_session *session, fam_error *error)
 
 /* FAM_OK with session->logits filled; INVALID_ARGUMENT before the first token. */
 fam_status fam_session_make_logits(fam_session *session, fam_error *error);
-
-/* Copies an options struct of a caller that may have been built against another header: members that its size does not
- * cover keep their defaults (already in `into`). A size of 0 or larger than ours: INVALID_ARGUMENT. */
-fam_status fam_options_copy(void *into, size_t size, const void *from, size_t from_size, const char *what,
-                            fam_error *error);
-
-/* The other way: writes defaults into a caller's struct of `into_size` bytes, and its size. */
-void fam_options_give(void *into, size_t into_size, const void *defaults, size_t size);
 
 #endif

@@ -14,7 +14,7 @@ static fam_status open_any(fam_tokenizer **out, fam_memory *memory, const fam_ch
     const fam_gguf *gguf = fam_checkpoint_gguf(checkpoint);
     if (!gguf)
         return fam_tokenizer_from_path(out, memory, fam_checkpoint_path(checkpoint), warn, warn_context, error);
-    if (!fam_gguf_find(gguf, "tokenizer.ggml.model"))
+    if (!fam_gguf_has_tokenizer(gguf))
         return FAM_STATUS_NOT_FOUND;
     return fam_tokenizer_from_gguf(out, memory, gguf, warn, warn_context, error);
 }

@@ -31,6 +31,7 @@ typedef struct fam_split {
     fam_split_behavior behavior;
     bool invert;           /* what does not match counts as the match */
     bool add_prefix_space; /* a piece that does not begin with a space gets one */
+    bool llama3;           /* the regular expression is that of Llama 3 */
     fam_regex *regex;      /* of FAM_SPLIT_REGEX; owned by whoever owns the split */
 } fam_split;
 

@@ -1,6 +1,7 @@
 /*
  * text/tokenizer.c: what tokenizers from both kinds of files have in common; see tokenizer.h and tokenizer_private.h.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -44,6 +45,25 @@ void fam_tokenizer_free(fam_tokenizer *tokenizer)
     fam_free(memory, tokenizer);
     if (owned)
         free(memory);
+}
+
+fam_status fam_tokenizer_put_pattern(fam_tokenizer *tokenizer, const char *where, const char *pattern, bool literal,
+                                     fam_split *split, fam_error *error)
+{
+    size_t length = strlen(pattern);
+    tokenizer->fingerprint = XXH3_64bits_withSeed(pattern, length + 1, tokenizer->fingerprint + !literal);
+    if (!literal && strcmp(pattern, FAM_PATTERN_GPT2) == 0) { /* it leaves no gaps, so that nothing is inverted */
+        split->kind = FAM_SPLIT_GPT2;
+        return FAM_OK;
+    }
+    split->kind = FAM_SPLIT_REGEX;
+    split->llama3 = !literal && strcmp(pattern, FAM_PATTERN_LLAMA3) == 0;
+    return fam_regex_compile(&split->regex, tokenizer->memory, where, pattern, length, literal, error);
+}
+
+size_t fam_tokenizer_padding_name(char out[FAM_PADDING_NAME_SIZE], int64_t id)
+{
+    return (size_t)snprintf(out, FAM_PADDING_NAME_SIZE, "[PAD%lld]", (long long)id);
 }
 
 fam_status fam_tokenizer_put_merge(fam_tokenizer *tokenizer, const char *where, uint32_t rank, const char *left,

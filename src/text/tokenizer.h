@@ -15,8 +15,8 @@ struct fam_gguf;
 
 typedef void fam_tokenizer_warn(void *context, const char *line);
 
-/* From the metadata of a GGUF file: tokenizer.ggml.model "gpt2" with pre "smollm" or "gpt-2" ("default", or none, is
- * taken as "gpt-2" with a warning). The file may be closed afterwards. BAD_FORMAT, UNSUPPORTED (another tokenizer,
+/* From the metadata of a GGUF file: tokenizer.ggml.model "gpt2" with pre "smollm", "gpt-2" or "llama-bpe" ("default", or
+ * none, is taken as "gpt-2" with a warning). The file may be closed afterwards. BAD_FORMAT, UNSUPPORTED (another tokenizer,
  * named), OUT_OF_MEMORY. `warn` may be NULL. */
 fam_status fam_tokenizer_from_gguf(fam_tokenizer **out, fam_memory *memory, const struct fam_gguf *gguf,
                                    fam_tokenizer_warn *warn, void *warn_context, fam_error *error);

@@ -2,7 +2,7 @@
  * text/tokenizer_gguf.c: a tokenizer from GGUF metadata. Knows GGUF only through format/gguf.h.
  *
  *   tokenizer.ggml.model              "gpt2": byte-level BPE
- *   tokenizer.ggml.pre                which pre-tokenizer: "smollm", "gpt-2"
+ *   tokenizer.ggml.pre                which pre-tokenizer: "smollm", "gpt-2", "llama-bpe"
  *   tokenizer.ggml.tokens             [n] strings; the index is the id
  *   tokenizer.ggml.token_type         [n] i32: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
  *   tokenizer.ggml.scores             [n] f32, not used by BPE
@@ -16,7 +16,7 @@
 #include "format/gguf.h"
 #include "text/tokenizer_private.h"
 
-enum { TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4, TYPE_BYTE = 6 };
+enum { TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4, TYPE_UNUSED = 5, TYPE_BYTE = 6 };
 
 static bool equals(const char *text, size_t length, const char *word)
 {
@@ -42,6 +42,14 @@ static fam_status read_splits(fam_tokenizer *t, const fam_gguf *gguf, fam_tokeni
     FAM_TRY(fam_gguf_get_bool(gguf, "tokenizer.ggml.add_eos_token", false, &add_eos, error));
     FAM_FAIL_IF(add_eos, FAM_STATUS_UNSUPPORTED, "%s: tokenizer: tokenizer.ggml.add_eos_token: found true, need false",
                 t->name);
+    if (equals(pre, pre_length, "llama-bpe")) {
+        char where[512];
+        snprintf(where, sizeof where, "%.400s: tokenizer: tokenizer.ggml.pre", t->name);
+        t->ignore_merges = true; /* as llama.cpp has it for this one */
+        FAM_TRY(fam_tokenizer_put_pattern(t, where, FAM_PATTERN_LLAMA3, false, &t->splits[t->split_count++], error));
+        t->splits[t->split_count++] = (fam_split){.kind = FAM_SPLIT_NOTHING};
+        goto done;
+    }
     if (equals(pre, pre_length, "smollm")) {
         t->splits[t->split_count++] = (fam_split){.kind = FAM_SPLIT_DIGITS};
     } else if (equals(pre, pre_length, "default")) {
@@ -51,7 +59,7 @@ static fam_status read_splits(fam_tokenizer *t, const fam_gguf *gguf, fam_tokeni
             warn(warn_context, line);
     } else {
         FAM_FAIL_IF(!equals(pre, pre_length, "gpt-2"), FAM_STATUS_UNSUPPORTED,
-                    "%s: tokenizer: tokenizer.ggml.pre: found \"%.*s\", need \"smollm\" or \"gpt-2\"", t->name,
+                    "%s: tokenizer: tokenizer.ggml.pre: found \"%.*s\", need \"smollm\", \"gpt-2\" or \"llama-bpe\"", t->name,
                     (int)(pre_length < 64 ? pre_length : 64), pre);
     }
     t->splits[t->split_count++] = (fam_split){.kind = FAM_SPLIT_GPT2};
@@ -103,6 +111,9 @@ static fam_status put_token(fam_tokenizer *t, int32_t id, const char *text, size
     FAM_FAIL_IF(length == 0, FAM_STATUS_BAD_FORMAT,
                 "%s: tokenizer: tokenizer.ggml.tokens: element %d: found an empty token, need at least a byte", t->name,
                 (int)id);
+    char padding[FAM_PADDING_NAME_SIZE];
+    if (type == TYPE_UNUSED && fam_tokenizer_padding_name(padding, id) == length && memcmp(padding, text, length) == 0)
+        goto done; /* the file must name every id; this one has no token */
     fam_token_kind kind = type == TYPE_CONTROL        ? FAM_TOKEN_SPECIAL
                           : type == TYPE_USER_DEFINED ? FAM_TOKEN_ADDED
                                                       : FAM_TOKEN_NORMAL;

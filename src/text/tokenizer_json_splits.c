@@ -9,12 +9,9 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "format/json.h"
 #include "text/tokenizer_json.h"
-
-#define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 static fam_status read_behavior(const json_t *split, const char *where, fam_split_behavior *out, fam_error *error)
 {
@@ -48,14 +45,7 @@ static fam_status read_split(fam_tokenizer *t, json_t *value, const char *where,
                 regex ? "both" : "neither");
     FAM_TRY(read_behavior(value, where, &split->behavior, error));
     FAM_TRY(fam_json_bool(value, where, "invert", false, &split->invert, error));
-    const char *text = regex ? regex : string;
-    t->fingerprint = XXH3_64bits_withSeed(text, strlen(text) + 1, t->fingerprint + (regex != NULL));
-    if (regex && strcmp(regex, GPT2_PATTERN) == 0) { /* it leaves no gaps, so that nothing is inverted */
-        split->kind = FAM_SPLIT_GPT2;
-        goto done;
-    }
-    split->kind = FAM_SPLIT_REGEX;
-    FAM_TRY(fam_regex_compile(&split->regex, t->memory, where, text, strlen(text), !regex, error));
+    FAM_TRY(fam_tokenizer_put_pattern(t, where, regex ? regex : string, !regex, split, error));
 done:
     return status;
 }

@@ -46,6 +46,19 @@ fam_status fam_tokenizer_complete_ids(fam_tokenizer *tokenizer, fam_error *error
 fam_status fam_tokenizer_put_merge(fam_tokenizer *tokenizer, const char *where, uint32_t rank, const char *left,
                                    size_t left_length, const char *right, size_t right_length, fam_error *error);
 
+/* Makes `split`, whose behavior is set, one by a regular expression (`literal`: by a plain string), and mixes the pattern
+ * into the fingerprint. A pattern that is FAM_PATTERN_GPT2 becomes the split that needs no PCRE2. */
+fam_status fam_tokenizer_put_pattern(fam_tokenizer *tokenizer, const char *where, const char *pattern, bool literal,
+                                     fam_split *split, fam_error *error);
+#define FAM_PATTERN_GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define FAM_PATTERN_LLAMA3                                                                                             \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"          \
+    "\\s+(?!\\S)|\\s+"
+
+/* "[PAD7]": what GGUF files call an id that has no token. */
+enum { FAM_PADDING_NAME_SIZE = 24 };
+size_t fam_tokenizer_padding_name(char out[FAM_PADDING_NAME_SIZE], int64_t id);
+
 /* INVALID_ARGUMENT: the id has no token. */
 fam_status fam_tokenizer_bad_id(const fam_tokenizer *tokenizer, int32_t id, fam_error *error);
 

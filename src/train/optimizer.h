@@ -1,8 +1,14 @@
 /*
- * train/optimizer.h: AdamW (Loshchilov and Hutter, 2019) and Adafactor (Shazeer and Stern, 2018, with momentum and
- * decay as the paper's section 4 has them) on float32 masters; and the learning rate of a step.
+ * train/optimizer.h: AdamW and Adafactor on float32 masters; and the learning rate of a step.
  *
- * A step with a gradient that is not finite changes nothing.
+ * AdamW is Loshchilov and Hutter's (2019) as torch.optim.AdamW has it. Adafactor is Shazeer and Stern's (2018) with the
+ * beta1 and beta2 of the paper (section 4): factored second moments and updates clipped to RMS 1 as in their sections 3
+ * and 6, a constant decay beta2 with Adam's correction in it (7.1), momentum on the update with the rate inside as
+ * Tensor2Tensor and Praxis have it, no relative step and no scale by the parameter. backend.h has it to the letter.
+ * epsilon is added to the root of AdamW's second moment; in Adafactor its square is added to the squared gradient.
+ *
+ * All gradients together are clipped to the norm `clip` (times clip / norm, where the norm is larger). Matrices decay,
+ * vectors and the prompt do not. A step with a gradient that is not finite changes nothing.
  */
 #ifndef FAM_TRAIN_OPTIMIZER_H
 #define FAM_TRAIN_OPTIMIZER_H

@@ -66,11 +66,11 @@ typedef struct fam_recipe {
     struct {
         int64_t steps;
         int64_t sequences;      /* B of one pass */
-        int64_t tokens_per_step; /* 0: sequences; else about so many: passes are accumulated (and B grows where T is small) */
+        int64_t tokens_per_step; /* 0: sequences; else about so many, in several passes (B grows where T is small) */
         int64_t accumulate;     /* passes a step where tokens_per_step is 0; default 1 */
         int64_t blocks;         /* blocks a sequence (T = blocks x block_size), without a curriculum */
         int64_t tokens;         /* instead of blocks: T, modes without blocks */
-        int64_t carry;          /* sequences of one document in a row, the state handed on, the gradient cut; default 1 */
+        int64_t carry;          /* sequences of one document in a row, the state handed on, the gradient cut */
         bool stop_gradient_segments;
         double state_passing_probability; /* RSP */
         int64_t state_passing_start;      /* first step of it */
@@ -88,7 +88,7 @@ typedef struct fam_recipe {
         double accuracy;        /* the running answer-token accuracy at which the level doubles */
         int64_t window;         /* steps over which it runs */
         double at_level;        /* probability that a step is at the level; else drawn from from_blocks to it */
-        int64_t recover_steps;  /* after a promotion the rate climbs back from recover_fraction of itself in so many steps */
+        int64_t recover_steps;  /* after a promotion the rate climbs back from recover_fraction of itself; 0: not */
         double recover_fraction;
     } curriculum;
 
@@ -112,13 +112,15 @@ typedef struct fam_recipe {
     } output;
 } fam_recipe;
 
-/* Reads a recipe; `sets` are "key=value" with the key's path ("optimizer.learning_rate=1e-4", "data.0.path=book.txt"),
- * in order, as if the file had said so; the value is YAML. Unknown keys, wrong types, values out of range and keys that
- * contradict one another are refused with line and column: BAD_FORMAT; in a `set`: INVALID_ARGUMENT. NOT_FOUND, IO,
- * OUT_OF_MEMORY. Paths in a recipe are relative to the folder that it lies in. */
+/* Reads a recipe, laid over the one that its `extends` names. `sets` are "key=value" with the key's path
+ * ("optimizer.learning_rate=1e-4", "data.0.path=book.txt"), in order, as if the file had said so; the value is YAML. A
+ * null value is as if the key were not there. Unknown keys, wrong types, values out of range and keys that contradict
+ * one another are refused with line and column: BAD_FORMAT; in a `set`: INVALID_ARGUMENT. NOT_FOUND, IO, OUT_OF_MEMORY.
+ * Paths are relative to the folder of the recipe that has them, in a set to the working directory; in *out they begin
+ * at the root. */
 fam_status fam_recipe_read(fam_recipe **out, fam_memory *memory, const char *path, const char *const *sets,
                            int64_t set_count, fam_error *error);
-/* The same from bytes; `name` stands for the path. Relative paths stay as they are. */
+/* The same from bytes; `name` stands for the path. Relative paths stay as they are; `extends` is refused. */
 fam_status fam_recipe_parse(fam_recipe **out, fam_memory *memory, const char *name, const char *text, size_t size,
                             const char *const *sets, int64_t set_count, fam_error *error);
 void fam_recipe_free(fam_recipe *recipe); /* NULL is allowed */
@@ -130,7 +132,7 @@ fam_status fam_recipe_write(char **out, const fam_recipe *recipe, fam_error *err
 /* Calls `say` once for every key in which two recipes differ and that must not change in a run that is resumed, with
  * the key's path and both values as text (checkpoint row C6). */
 typedef void fam_recipe_difference(void *context, const char *key, const char *saved, const char *given);
-fam_status fam_recipe_compare(const fam_recipe *saved, const fam_recipe *given, fam_recipe_difference *say, void *context,
-                              fam_error *error);
+fam_status fam_recipe_compare(const fam_recipe *saved, const fam_recipe *given, fam_recipe_difference *say,
+                              void *context, fam_error *error);
 
 #endif

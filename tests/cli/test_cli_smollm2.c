@@ -117,6 +117,24 @@ static void key_is_recalled_with_the_memory_and_only_with_it(void **state)
     run_free(&bswa);
 }
 
+static void eval_tells_the_memory_from_none(void **state)
+{
+    (void)state;
+    run_result result = run("eval", smollm2(), "--adapter", suite_path(MEMORY), "--task", "passkey", "--compare", "fam,bswa",
+                            "--lengths", "2048", "--draws", "2", "--json");
+    expect_code(result, 0);
+    json_t *object = run_json(result.out), *cells = json_object_get(object, "cells");
+    static const double need[] = {1, 0};
+    for (size_t i = 0; i < 2; i++) {
+        double exact = json_real_value(json_object_get(json_array_get(cells, i), "exact"));
+        assert_true(fabs(exact - need[i]) < 1e-9);
+    }
+    assert_int_equal(run_integer(json_array_get(cells, 0), "tokens"), 2 * 2048);
+    assert_true(run_integer(json_array_get(cells, 1), "tokens") <= 2 * 768);
+    json_decref(object);
+    run_free(&result);
+}
+
 static void chat_uses_the_models_template(void **state)
 {
     (void)state;
@@ -143,6 +161,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(ids_are_those_of_the_tokenizers_package),
     cmocka_unit_test(score_is_that_of_transformers),
     test_in_folder(key_is_recalled_with_the_memory_and_only_with_it),
+    cmocka_unit_test(eval_tells_the_memory_from_none),
     cmocka_unit_test(chat_uses_the_models_template),
     cmocka_unit_test(bytes_without_a_token_are_told_once),
 };

@@ -54,8 +54,18 @@ static void tiny_layer(tiny_writer *writer, int layer)
     tiny_tensor(writer, name, TINY_HIDDEN, 0, 0.1f, 1);
 }
 
+/* Logits of their own for the digits, louder than all others: the model says digits, which ones depends on what it read. */
+static void tiny_loud_digits(tiny_writer *writer)
+{
+    enum { ZERO = 32, TEN = 42 }; /* ids of the reduced tokenizers */
+    tiny_tensor(writer, "lm_head.weight", TINY_VOCAB, TINY_HIDDEN, 0.1f, 0);
+    float *rows = writer->data + writer->count - TINY_VOCAB * TINY_HIDDEN;
+    for (int i = ZERO * TINY_HIDDEN; i < TEN * TINY_HIDDEN; i++)
+        rows[i] *= 30;
+}
+
 /* Makes run_file(name), with settings for mode fam; tokenizer: a folder of tests/fixtures/tokenizer/reduced. */
-static const char *tiny_model(const char *name, const char *tokenizer)
+static const char *tiny_model_of(const char *name, const char *tokenizer, bool says_digits)
 {
     static char path[512];
     snprintf(path, sizeof path, "%s", run_file(name));
@@ -67,6 +77,8 @@ static const char *tiny_model(const char *name, const char *tokenizer)
         tiny_layer(&writer, layer);
     tiny_tensor(&writer, "model.norm.weight", TINY_HIDDEN, 0, 0.1f, 1);
     tiny_tensor(&writer, "fam.prompt", TINY_FAM, TINY_HIDDEN, 1, 0);
+    if (says_digits)
+        tiny_loud_digits(&writer);
     strcpy(writer.header + writer.header_size++, "}");
     while (writer.header_size % 8)
         strcpy(writer.header + writer.header_size++, " ");
@@ -81,10 +93,11 @@ static const char *tiny_model(const char *name, const char *tokenizer)
                           "\"attention_bias\":false,\"mlp_bias\":false,\"max_position_embeddings\":4096,"
                           "\"torch_dtype\":\"float32\",\"vocab_size\":%d,\"hidden_size\":%d,\"intermediate_size\":%d,"
                           "\"num_hidden_layers\":%d,\"num_attention_heads\":4,\"num_key_value_heads\":2,\"head_dim\":8,"
-                          "\"rope_theta\":10000.0,\"rms_norm_eps\":1e-05,\"tie_word_embeddings\":true,"
+                          "\"rope_theta\":10000.0,\"rms_norm_eps\":1e-05,\"tie_word_embeddings\":%s,"
                           "\"fam\":{\"mode\":\"fam\",\"block_size\":%d,\"memory_segments\":0,\"fam_length\":%d,"
                           "\"state_norm\":\"rms\"}}",
-                          TINY_VOCAB, TINY_HIDDEN, TINY_INNER, TINY_LAYERS, TINY_BLOCK, TINY_FAM);
+                          TINY_VOCAB, TINY_HIDDEN, TINY_INNER, TINY_LAYERS, says_digits ? "false" : "true", TINY_BLOCK,
+                          TINY_FAM);
     snprintf(file, sizeof file, "%s/config.json", path);
     out = fopen(file, "wb");
     assert_true(out && fwrite(config, (size_t)length, 1, out) == 1 && fclose(out) == 0);
@@ -94,6 +107,11 @@ static const char *tiny_model(const char *name, const char *tokenizer)
         assert_int_equal(symlink(from, file), 0);
     }
     return path;
+}
+
+static inline const char *tiny_model(const char *name, const char *tokenizer)
+{
+    return tiny_model_of(name, tokenizer, false);
 }
 
 #endif

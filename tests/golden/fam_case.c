@@ -1,10 +1,11 @@
 /*
  * fam_case CASE_DIR OUT.safetensors [--device cpu] [--span N] [--dtype f32|bf16] [--isa NAME] [--threads N]
+ *          [--recompute none|layer|span]
  *
  * Runs a golden case through the engine that `fam` uses and writes what expected.safetensors would hold: logits, hidden,
- * initial_states, states, loss, and the gradients grad.NAME if the case asks for them (by the training pass, the whole
- * sequence at once). Feeds the case's chunks as given; --span caps how many tokens are worked on at once (0, the
- * default: no cap). Never opens expected.safetensors.
+ * initial_states, states, loss, and the gradients grad.NAME if the case asks for them (by the training pass). Feeds the
+ * case's chunks as given; --span caps how many tokens are worked on at once (0, the default: no cap). Never opens
+ * expected.safetensors.
  */
 #include <errno.h>
 #include <math.h>
@@ -14,7 +15,7 @@
 
 #include "format/json.h"
 #include "format/safetensors.h"
-#include "model/training.h"
+#include "model/training_private.h"
 #include "session/internal.h"
 
 enum { GRADIENTS_MAX = 256 };
@@ -46,7 +47,7 @@ static void take_state(void *context, int64_t block, int64_t layer, const float 
 typedef struct arguments {
     const char *directory, *out, *dtype, *isa, *device;
     int64_t span;
-    int threads;
+    int threads, recompute;
 } arguments;
 
 /* A case as its files describe it. */
@@ -147,8 +148,8 @@ done:
 }
 
 /* The training pass over the whole sequence; the loss that it finds takes the place of the session's. */
-static fam_status run_training(const golden_case *c, gathered *g, fam_engine *engine, const float *start_state,
-                               fam_memory *memory, float *loss, fam_error *error)
+static fam_status run_training(const arguments *a, const golden_case *c, gathered *g, fam_engine *engine,
+                               const float *start_state, fam_memory *memory, float *loss, fam_error *error)
 {
     fam_status status = FAM_OK;
     fam_training *training = NULL;
@@ -160,8 +161,13 @@ static fam_status run_training(const golden_case *c, gathered *g, fam_engine *en
         weights[i] = (float)c->weights[i];
     const fam_training_batch batch = {.ids = c->tokens, .weights = weights,
                                       .offsets = &c->offset, .start_states = start_state};
-    const fam_training_options options = {.sequences = 1, .tokens = c->count, .backward = true};
-    FAM_TRY(fam_training_create(&training, engine->model, &options, error));
+    const fam_training_options options = {.sequences = 1, .tokens = c->count, .backward = true,
+                                          .recompute = (fam_recompute)a->recompute};
+    const fam_training_limits limits = {a->span, a->span};
+    if (a->span == 0)
+        FAM_TRY(fam_training_create(&training, engine->model, &options, error));
+    else
+        FAM_TRY(fam_training_create_limited(&training, engine->model, &options, &limits, error));
     FAM_TRY(fam_gradients_create(&gradients, engine->model, c->adapter[0] ? FAM_TRAIN_ADAPTERS : FAM_TRAIN_ALL, error));
     FAM_TRY(fam_training_forward(training, &batch, &loss_sum, &weight_sum, error));
     double scale = weight_sum > 0 ? 1 / weight_sum : 0;
@@ -280,7 +286,7 @@ static fam_status run(const arguments *a, fam_memory *memory, fam_error *error)
     FAM_TRY(feed_chunks(session, &c, &g, error));
     float loss = session_loss(&c, &g);
     if (json_is_true(json_object_get(c.json, "gradients")))
-        FAM_TRY(run_training(&c, &g, engine, options.start_state, memory, &loss, error));
+        FAM_TRY(run_training(a, &c, &g, engine, options.start_state, memory, &loss, error));
     FAM_TRY(write_results(a, &g, loss, engine, memory, error));
 done:
     for (int64_t i = 0; i < g.gradient_count; i++) {
@@ -303,9 +309,17 @@ done:
 static int usage(void)
 {
     fputs("usage: fam_case CASE_DIR OUT.safetensors [--device cpu] [--span N] [--dtype f32|bf16] [--isa NAME] "
-          "[--threads N]\n",
+          "[--threads N] [--recompute none|layer|span]\n",
           stderr);
     return 2;
+}
+
+static bool parse_recompute(int *out, const char *text)
+{
+    for (*out = 0; fam_recompute_name(*out); ++*out)
+        if (strcmp(fam_recompute_name(*out), text) == 0)
+            return true;
+    return false;
 }
 
 static bool parse_count(int64_t *out, const char *text)
@@ -336,6 +350,8 @@ int main(int argc, char **argv)
             ok = strcmp(a.dtype = value, "f32") == 0 || strcmp(value, "bf16") == 0;
         else if (strcmp(name, "--isa") == 0)
             a.isa = value;
+        else if (strcmp(name, "--recompute") == 0)
+            ok = parse_recompute(&a.recompute, value);
         else if (strcmp(name, "--device") == 0)
             a.device = value;
         else

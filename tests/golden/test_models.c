@@ -137,6 +137,7 @@ static void adapters_with_their_scales(void **state)
         {base, base, "lora_rslora", "logits", {"lora", "rslora"}, {1, 1}},
         {base, base, "lora_rslora", "logits_scaled", {"lora", "rslora"}, {0.5, 2}},
         {base, base, base, "logits", {"lora"}, {0}},
+        {base, base, "../peft/written", "logits", {"../peft/written"}, {1}}, /* by fam, loaded by PEFT */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         check_tiny(&cases[i], FAM_DTYPE_F32, FLOAT32_TOLERANCE);

@@ -90,7 +90,6 @@ def bf16_errors(suite):
         want, got, error = make_golden.run_case(case), make_golden.run_case(case, torch.bfloat16), {}
         for name in want:
             group = make_golden.group(name)
-            if group != "grad":
-                error[group] = max(error.get(group, 0.0), make_golden.relative_error(got[name], want[name]))
+            error[group] = max(error.get(group, 0.0), make_golden.relative_error(got[name], want[name]))
         errors[case.name] = {group: float(f"{value:.2e}") for group, value in error.items()}
     return errors

@@ -2,7 +2,7 @@
 
 tests/oracle/reference/README.md says what is in a case. Two fields of case.json, float32_error and the tolerance made
 from it, are measured and differ a little from machine to machine: where all else is as it was, the case.json in the
-repository stays. bf16_error.json is {case: {group: error}} for the groups logits, hidden, states and loss:
+repository stays. bf16_error.json is {case: {group: error}} for the groups logits, hidden, states, loss and grad:
 common.bf16_errors.
 """
 

@@ -5,17 +5,11 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-python=${ORACLE_PYTHON:-build/oracle/bin/python}
-if [ -z "${ORACLE_PYTHON:-}" ] && ! cmp -s tests/oracle/requirements.txt build/oracle/requirements.txt; then
-    echo "Installing the packages of tests/oracle/requirements.txt in build/oracle"
-    python3 -m venv build/oracle
-    build/oracle/bin/pip install --quiet --disable-pip-version-check --requirement tests/oracle/requirements.txt
-    cp tests/oracle/requirements.txt build/oracle/requirements.txt
-fi
+python=$(tests/oracle/python.sh --install)
 
 scripts/get-smollm2.sh >/dev/null
 
-[ $# -gt 0 ] || set -- golden dequant tiny_llama tokenizer pretokenizer chat_template smollm2
+[ $# -gt 0 ] || set -- golden dequant tiny_llama peft_written tokenizer pretokenizer chat_template byte_tokenizer optimizer smollm2
 for generator; do
     echo "== $generator"
     PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 PYTHONWARNINGS=ignore "$python" "tests/oracle/$generator.py"

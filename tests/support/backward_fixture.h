@@ -9,7 +9,7 @@
 #include "suite.h"
 #include "tensors.h"
 
-enum { FIXTURE_ROWS_MAX = 2048 };
+enum { FIXTURE_ROWS_MAX = 2100 };
 
 typedef struct fixture {
     fam_memory memory;

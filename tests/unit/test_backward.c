@@ -485,7 +485,7 @@ static void check_product(fixture *f, const product *p)
     product_arrays a;
     make_product(f, p, &a);
     gradients g = make_gradients(f, p->n * p->columns, p->rows * p->columns);
-    fam_matmul_backward_job job = {g.a, g.b, a.dout, a.in, a.weight};
+    fam_matmul_backward_job job = {g.a, g.b, a.dout, a.in, a.weight, false};
     size_t allocations = f->memory.allocations;
     f->ops->matmul_backward(f->exec, &job, 1, p->n);
     assert_int_equal(f->memory.allocations, allocations);
@@ -500,6 +500,13 @@ static void check_product(fixture *f, const product *p)
     f->ops->matmul_backward(f->exec, &job, 1, p->n);
     assert_memory_equal(din, g.a, (size_t)g.a_count * sizeof *din);
     assert_memory_equal(dweight, g.b, (size_t)g.b_count * sizeof *dweight);
+    for (int64_t i = 0; i < g.a_count; i++) {
+        g.a[i] = NAN;
+        din[i] = 0;
+    }
+    job = (fam_matmul_backward_job){.din = g.a, .dout = a.dout, .weight = a.weight, .overwrite = true};
+    f->ops->matmul_backward(f->exec, &job, 1, p->n);
+    check_din(f, p, &a, 1, din, g.a);
     free(din);
     free(dweight);
     free_gradients(&g);
@@ -525,7 +532,7 @@ static void check_products(fixture *f)
         }
     }
     /* more rows of input than are taken at a time; wide weights */
-    check_product(f, &(product){FAM_TYPE_F32, 65, 40, 0, 1100});
+    check_product(f, &(product){FAM_TYPE_F32, 65, 40, 0, 2100});
     check_product(f, &(product){FAM_TYPE_BF16, 20, 30, 0, 2048});
     check_product(f, &(product){FAM_TYPE_F32, 5000, 33, 0, 20});
     check_product(f, &(product){FAM_TYPE_Q8_0, 70, 4096, 0, 33});
@@ -537,12 +544,12 @@ static void products_flow_back_for_all_types_and_shapes(void **state)
     for_each_setting(check_products);
 }
 
-/* Several weights read one input, as q, k and v do: all add to one gradient of it. */
+/* Several weights read one input, as q, k and v do: all add to one gradient of it; the first may take its place. */
 static void check_shared_input(fixture *f)
 {
     enum { JOBS = 4 };
-    static const int64_t ns[] = {1, 16, 100, 600};
-    for (int k = 0; k < 4; k++) {
+    static const int64_t ns[] = {1, 16, 100, 600, 100, 600};
+    for (int k = 0; k < 6; k++) {
         product p = {FAM_TYPE_BF16, 70, 96, 0, ns[k]};
         product_arrays a[JOBS];
         fam_matmul_backward_job jobs[JOBS];
@@ -555,7 +562,12 @@ static void check_shared_input(fixture *f)
                 memcpy(a[1].x, a[0].x, (size_t)(p.n * p.columns) * sizeof(float));
             }
             jobs[j] = (fam_matmul_backward_job){g[0].a, j == 2 ? NULL : g[j].b, a[j].dout, j == 1 ? a[0].in : a[j].in,
-                                                a[j].weight};
+                                                a[j].weight, false};
+        }
+        for (int64_t i = 0; k >= 4 && i < g[0].a_count; i++) {
+            jobs[0].overwrite = true;
+            g[0].a[i] = NAN;
+            g[0].a_before[i] = 0;
         }
         f->ops->matmul_backward(f->exec, jobs, JOBS, p.n);
         check_din(f, &p, a, JOBS, g[0].a_before, g[0].a);
@@ -602,7 +614,7 @@ static void check_product_differences(fixture *f)
     product_arrays a;
     make_product(f, &p, &a);
     gradients g = make_gradients(f, p.n * p.columns, p.rows * p.columns);
-    fam_matmul_backward_job job = {g.a, g.b, a.dout, a.in, a.weight};
+    fam_matmul_backward_job job = {g.a, g.b, a.dout, a.in, a.weight, false};
     f->ops->matmul_backward(f->exec, &job, 1, p.n);
     product_loss_problem loss = {p.n, p.rows, p.columns, as_doubles(a.x, g.a_count), as_doubles(a.w, g.b_count),
                                  as_doubles(a.rounded, p.n * p.rows)};
@@ -651,7 +663,7 @@ static void check_preparation(fixture *f)
         }
     } while (status != FAM_OK && failures < 1000);
     assert_true(status == FAM_OK && (f->isa == FAM_CPU_PORTABLE || failures > 3));
-    fam_matmul_backward_job jobs[] = {{din, dweight, dout, in, weight}, {din, dweight, dout, in, other}};
+    fam_matmul_backward_job jobs[] = {{din, dweight, dout, in, weight, false}, {din, dweight, dout, in, other, false}};
     f->ops->matmul_backward(f->exec, jobs, 1, N);
     f->ops->matmul_backward(f->exec, jobs + 1, 1, 5);
     assert_int_equal(f->ops->finish(f->exec, &error), FAM_OK);

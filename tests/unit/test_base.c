@@ -117,6 +117,29 @@ static void half_floats_agree_with_the_compiler(void **state)
     assert_int_equal(fam_to_bf16(fam_float_from_bits(0x3f818000)), 0x3f82);
 }
 
+/* Every half, and what lies just below, at and just above the middle of it and the next. */
+static void floats_are_rounded_to_the_nearest_half(void **state)
+{
+    (void)state;
+    for (uint32_t sign = 0; sign <= 0x8000; sign += 0x8000)
+        for (uint32_t bits = 0; bits < 0x7c00; bits++) {
+            uint16_t half = (uint16_t)(sign | bits), next = (uint16_t)(half + 1);
+            /* the one after the largest is infinite, and its place 65536 */
+            float low = fam_from_f16(half), high = bits == 0x7bff ? (sign ? -65536.0f : 65536.0f) : fam_from_f16(next);
+            float middle = low + (high - low) / 2;
+            uint32_t pattern = fam_bits_from_float(middle);
+            assert_int_equal(fam_to_f16(low), half);
+            assert_int_equal(fam_to_f16(middle), bits & 1 ? next : half);
+            assert_int_equal(fam_to_f16(fam_float_from_bits(pattern - 1)), half);
+            assert_int_equal(fam_to_f16(fam_float_from_bits(pattern + 1)), next);
+        }
+    assert_int_equal(fam_to_f16(1e30f), 0x7c00);
+    assert_int_equal(fam_to_f16(fam_float_from_bits(0xff800000)), 0xfc00);
+    assert_int_equal(fam_to_f16(1e-30f), 0);
+    float nan = fam_from_f16(fam_to_f16(fam_float_from_bits(0x7f800001)));
+    assert_true(nan != nan);
+}
+
 /* What others may read is theirs by the umask, as with any file; what is private is the owner's from its first byte. */
 static void atomic_files_have_the_access_that_was_asked_for(void **state)
 {
@@ -185,6 +208,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(error_is_one_clean_line_with_both_ends),
     cmocka_unit_test(memory_counts_and_fails_on_request),
     cmocka_unit_test(half_floats_agree_with_the_compiler),
+    cmocka_unit_test(floats_are_rounded_to_the_nearest_half),
     cmocka_unit_test(atomic_file_replaces_whole_or_not_at_all),
     cmocka_unit_test(atomic_files_have_the_access_that_was_asked_for),
 };

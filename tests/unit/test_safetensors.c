@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "format/safetensors.h"
 #include "scratch.h"
 #include "suite.h"
@@ -352,6 +353,45 @@ static void the_writer_refuses_what_it_cannot_write(void **state)
     scratch_remove(directory);
 }
 
+static void a_file_can_be_written_in_pieces(void **state)
+{
+    (void)state;
+    const char *directory = scratch_make();
+    char whole[1024], pieces[1024];
+    static tiny_list list;
+    fam_safetensors_writer *writer;
+    size_t size, same;
+    uint8_t *a, *b;
+    snprintf(whole, sizeof whole, "%s", scratch_path(directory, "whole"));
+    snprintf(pieces, sizeof pieces, "%s", scratch_path(directory, "pieces"));
+    fam_memory_init(&memory);
+    tiny_list_begin(&list);
+    tiny_list_add_model(&list, false);
+    assert_int_equal(fam_safetensors_write(whole, &memory, list.tensors, list.count, &error), FAM_OK);
+    assert_int_equal(fam_safetensors_begin(&writer, &memory, pieces, list.tensors, list.count, &error), FAM_OK);
+    for (int i = 0; i < list.count; i++) {
+        const fam_tensor *t = &list.tensors[i];
+        assert_int_equal(fam_safetensors_append(writer, t->data, 5, &error), FAM_OK);
+        assert_int_equal(fam_safetensors_append(writer, t->data + 5, t->bytes - 5, &error), FAM_OK);
+    }
+    assert_int_equal(fam_safetensors_append(writer, list.data, 1, &error), FAM_STATUS_INVALID_ARGUMENT);
+    assert_int_equal(access(pieces, F_OK), -1);
+    assert_int_equal(fam_safetensors_commit(writer, &error), FAM_OK);
+    assert_int_equal(fam_file_read(&a, &size, &memory, whole, 1 << 20, &error), FAM_OK);
+    assert_int_equal(fam_file_read(&b, &same, &memory, pieces, 1 << 20, &error), FAM_OK);
+    assert_int_equal(size, same);
+    assert_memory_equal(a, b, size);
+    fam_free(&memory, a);
+    fam_free(&memory, b);
+    unlink(pieces);
+    assert_int_equal(fam_safetensors_begin(&writer, &memory, pieces, list.tensors, list.count, &error), FAM_OK);
+    assert_int_equal(fam_safetensors_append(writer, list.data, 5, &error), FAM_OK);
+    assert_int_equal(fam_safetensors_commit(writer, &error), FAM_STATUS_INVALID_ARGUMENT);
+    assert_int_equal(access(pieces, F_OK), -1);
+    assert_int_equal(memory.bytes, 0);
+    scratch_remove(directory);
+}
+
 static void every_failing_allocation_is_an_error(void **state)
 {
     (void)state;
@@ -408,6 +448,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(half_a_million_tensors_take_bounded_time_and_memory),
     cmocka_unit_test(what_is_written_is_read),
     cmocka_unit_test(the_writer_refuses_what_it_cannot_write),
+    cmocka_unit_test(a_file_can_be_written_in_pieces),
     cmocka_unit_test(every_failing_allocation_is_an_error),
     cmocka_unit_test(paths_that_are_no_files_are_refused),
 };

@@ -1,6 +1,7 @@
 /*
- * backend/cpu/cpu.c: the CPU backend's table: memory, weights, executions. The operators are in matmul.c, rows.c and
- * attention_op.c, what flows back through them in backward_*.c.
+ * backend/cpu/cpu.c: the CPU backend's table: memory, executions. Weights are in weights.c, the operators in matmul.c,
+ * rows.c and attention_op.c, what flows back through them in backward_*.c, what only training needs in training_ops.c,
+ * the optimisers in optimizer_ops.c.
  */
 #include "backend/cpu/cpu.h"
 
@@ -53,39 +54,6 @@ static void copy_memory(fam_backend *base, void *to, const void *from, size_t by
     (void)base;
     if (bytes)
         memcpy(to, from, bytes);
-}
-
-/* ---- weights ----------------------------------------------------------------------------------------------------- */
-
-static fam_status weight_create(fam_backend *base, fam_weight **out, const fam_weight_source *source, fam_error *error)
-{
-    fam_status status = FAM_OK;
-    fam_weight *weight = NULL;
-    size_t row_bytes, total;
-    int64_t d = source->permuted_head_dim;
-    *out = NULL;
-    FAM_FAIL_IF(source->rows < 1 || source->columns < 1 ||
-                    !fam_type_row_bytes(&row_bytes, source->type, source->columns) ||
-                    !fam_mul_size(&total, row_bytes, (size_t)source->rows),
-                FAM_STATUS_INVALID_ARGUMENT, "weight: found %lld rows of %lld columns, need whole blocks of %s",
-                (long long)source->rows, (long long)source->columns, fam_type_name(source->type));
-    FAM_FAIL_IF(d < 0 || d % 2 != 0 || (d > 0 && source->rows % d != 0), FAM_STATUS_INVALID_ARGUMENT,
-                "weight: found %lld permuted rows, need heads of an even %lld", (long long)source->rows, (long long)d);
-    FAM_TRY_ALLOC(weight, fam_alloc_zeroed(fam_cpu_of(base)->memory, sizeof *weight), "weight");
-    weight->source = *source;
-    weight->row_bytes = row_bytes;
-    *out = weight;
-done:
-    return status;
-}
-
-static void weight_free(fam_backend *base, fam_weight *weight)
-{
-    if (!weight)
-        return;
-    fam_cpu_panels_free(fam_cpu_of(base), atomic_load(&weight->panels));
-    fam_cpu_panels_free(fam_cpu_of(base), atomic_load(&weight->transposed));
-    fam_free(fam_cpu_of(base)->memory, weight);
 }
 
 /* ---- executions -------------------------------------------------------------------------------------------------- */
@@ -160,12 +128,13 @@ static const fam_backend_ops cpu_ops = {
     .write = write_memory,
     .read = read_memory,
     .copy = copy_memory,
-    .weight_create = weight_create,
-    .weight_free = weight_free,
+    .weight_create = fam_cpu_weight_create,
+    .weight_free = fam_cpu_weight_free,
     .exec_create = exec_create,
     .exec_free = exec_free,
     .exec_bytes = exec_bytes,
     .prepare = fam_cpu_prepare,
+    .prepared_bytes = fam_cpu_prepared_bytes,
     .finish = finish,
     .embed = fam_cpu_embed,
     .rms_norm = fam_cpu_rms_norm,
@@ -189,6 +158,12 @@ static const fam_backend_ops cpu_ops = {
     .row_rms_backward = fam_cpu_row_rms_backward,
     .rescale_rows_backward = fam_cpu_rescale_rows_backward,
     .cross_entropy_backward = fam_cpu_cross_entropy_backward,
+    .row_best = fam_cpu_row_best,
+    .weight_write = fam_cpu_weight_write,
+    .add_noise = fam_cpu_add_noise,
+    .sum_squares = fam_cpu_sum_squares,
+    .adamw = fam_cpu_adamw_op,
+    .adafactor = fam_cpu_adafactor_op,
 };
 
 fam_status fam_cpu_backend_create(fam_backend **out, fam_memory *memory, const fam_cpu_options *options,

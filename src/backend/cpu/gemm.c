@@ -1,35 +1,19 @@
 /*
- * backend/cpu/gemm.c: see gemm.h. All knowledge of oneDNN (2.6, C interface) is here.
+ * backend/cpu/gemm.c: see gemm.h. All knowledge of oneDNN (2.6, C interface) is here and in gemm_outer.c.
  *
  * Layout of a panel: whatever oneDNN chooses for the largest tile; all tiles share it. It is a blocked layout, so the
  * place of element (k, n) is a sum of a term in k and a term in n: two tables serve for packing.
  */
-#include "backend/cpu/gemm.h"
+#include "backend/cpu/gemm_private.h"
 
-#include <dnnl.h>
 #include <string.h>
 
 #include "base/float16.h"
 
-/* Of OpenMP, which oneDNN links to. Its header comes with a compiler, and not with every one. */
-int omp_get_max_threads(void);
-void omp_set_num_threads(int threads);
-
 enum {
     RUN = 16,
-    CLASSES = 18, /* tiles of 64, 32, 16 and 15 to 1 rows */
-    TILE_BYTES = FAM_GEMM_TILE_ROWS * FAM_GEMM_PANEL_COLUMNS * (int)sizeof(float),
-    WORK_BYTES = FAM_ATTENTION_SCRATCH_MAX - TILE_BYTES /* what a result's tile leaves of an execution's scratch */
+    CLASSES = 18 /* tiles of 64, 32, 16 and 15 to 1 rows */
 };
-
-/* One compiled product. The memory objects belong to one thread each: their addresses are set before every call. */
-typedef struct tile_code {
-    dnnl_primitive_t primitive;
-    dnnl_memory_t *in, *out, *work; /* [threads] */
-    int threads;
-    uint8_t *own_work; /* [threads][work_bytes]: oneDNN's scratchpad if it is too large for an execution's scratch */
-    size_t work_bytes;
-} tile_code;
 
 struct fam_gemm_plan {
     struct fam_gemm_plan *next;
@@ -38,33 +22,15 @@ struct fam_gemm_plan {
     int32_t *offset_k, *offset_n; /* in elements */
     bool bf16;
     bool runs; /* RUN columns, from each multiple of it on, lie side by side: numbers, or pairs of an even and an odd k */
-    _Atomic(tile_code *) tiles[CLASSES];
+    _Atomic(fam_tile_code *) tiles[2][CLASSES]; /* whose result takes the place of what was there; is added to it */
 };
 
-struct fam_cpu_gemm {
-    fam_memory *memory;
-    int threads;
-    bool bf16;
-    dnnl_engine_t engine;
-    dnnl_stream_t *streams; /* [threads] */
-    fam_gemm_plan *plans;
-};
-
-static fam_status dnnl_failure(fam_error *error, dnnl_status_t status, const char *what)
+fam_status fam_dnnl_failure(fam_error *error, dnnl_status_t status, const char *what)
 {
     if (status == dnnl_out_of_memory)
         return fam_out_of_memory(error, what);
     return fam_error_set(error, FAM_STATUS_FAILED, "%s: oneDNN: status %d", what, (int)status);
 }
-
-#define TRY_DNNL(call, what)                                                                                           \
-    do {                                                                                                               \
-        dnnl_status_t dnnl_result = (call);                                                                            \
-        if (dnnl_result != dnnl_success) {                                                                             \
-            status = dnnl_failure(error, dnnl_result, (what));                                                         \
-            goto done;                                                                                                 \
-        }                                                                                                              \
-    } while (0)
 
 fam_status fam_cpu_gemm_create(fam_cpu_gemm **out, fam_memory *memory, int threads, bool bf16, fam_error *error)
 {
@@ -76,9 +42,9 @@ fam_status fam_cpu_gemm_create(fam_cpu_gemm **out, fam_memory *memory, int threa
     gemm->threads = threads;
     gemm->bf16 = bf16;
     FAM_TRY_ALLOC(gemm->streams, fam_alloc_array(memory, (size_t)threads, sizeof *gemm->streams), "matrix products");
-    TRY_DNNL(dnnl_engine_create(&gemm->engine, dnnl_cpu, 0), "matrix products");
+    FAM_TRY_DNNL(dnnl_engine_create(&gemm->engine, dnnl_cpu, 0), "matrix products");
     for (int t = 0; t < threads; t++)
-        TRY_DNNL(dnnl_stream_create(&gemm->streams[t], gemm->engine, dnnl_stream_default_flags), "matrix products");
+        FAM_TRY_DNNL(dnnl_stream_create(&gemm->streams[t], gemm->engine, dnnl_stream_default_flags), "matrix products");
     *out = gemm;
     gemm = NULL;
 done:
@@ -91,28 +57,10 @@ bool fam_cpu_gemm_is_bf16(const fam_cpu_gemm *gemm)
     return gemm->bf16;
 }
 
-static void tile_code_free(fam_memory *memory, tile_code *code)
-{
-    if (!code)
-        return;
-    for (int t = 0; t < code->threads; t++) {
-        dnnl_memory_t objects[] = {code->in ? code->in[t] : NULL, code->out ? code->out[t] : NULL,
-                                   code->work ? code->work[t] : NULL};
-        for (int i = 0; i < 3; i++)
-            if (objects[i])
-                dnnl_memory_destroy(objects[i]);
-    }
-    if (code->primitive)
-        dnnl_primitive_destroy(code->primitive);
-    fam_free(memory, code->in);
-    fam_free(memory, code->own_work);
-    fam_free(memory, code);
-}
-
 static void plan_free(fam_memory *memory, fam_gemm_plan *plan)
 {
-    for (int c = 0; c < CLASSES; c++)
-        tile_code_free(memory, atomic_load(&plan->tiles[c]));
+    for (int c = 0; c < 2 * CLASSES; c++)
+        fam_tile_code_free(memory, atomic_load(&plan->tiles[c / CLASSES][c % CLASSES]));
     fam_free(memory, plan->offset_k);
     fam_free(memory, plan->offset_n);
     fam_free(memory, plan);
@@ -127,6 +75,7 @@ void fam_cpu_gemm_free(fam_cpu_gemm *gemm)
         gemm->plans = plan->next;
         plan_free(gemm->memory, plan);
     }
+    fam_gemm_outer_free(gemm->memory, atomic_load(&gemm->outers));
     for (int t = 0; gemm->streams && t < gemm->threads; t++)
         if (gemm->streams[t])
             dnnl_stream_destroy(gemm->streams[t]);
@@ -169,37 +118,33 @@ int64_t fam_gemm_tile(int64_t n, int64_t index, int64_t *rows)
     return row;
 }
 
-/* ---- plans ------------------------------------------------------------------------------------------------------- */
-
-static dnnl_data_type_t activation_type(const fam_cpu_gemm *gemm)
+/* Whether the panels of `part`, one behind the other, and a last one of `last` lie as `whole` would have them. */
+bool fam_gemm_plans_join(const fam_gemm_plan *whole, const fam_gemm_plan *part, const fam_gemm_plan *last,
+                         size_t panel_bytes)
 {
-    return gemm->bf16 ? dnnl_bf16 : dnnl_f32;
+    size_t panel = panel_bytes / (whole->bf16 ? 2 : 4);
+    for (int64_t n = 0; n < whole->n; n++) {
+        int64_t number = n / part->n, column = n % part->n;
+        const fam_gemm_plan *plan = whole->n - number * part->n < part->n ? last : part;
+        if ((size_t)whole->offset_n[n] != (size_t)number * panel + (size_t)plan->offset_n[column])
+            return false;
+    }
+    return memcmp(whole->offset_k, part->offset_k, (size_t)whole->k * sizeof *whole->offset_k) == 0 &&
+           memcmp(whole->offset_k, last->offset_k, (size_t)whole->k * sizeof *whole->offset_k) == 0;
 }
 
-/* The description of one product; with `weights` zero-dimensional oneDNN may choose the panel's layout. */
-static dnnl_status_t describe(dnnl_primitive_desc_t *out, const fam_cpu_gemm *gemm, int64_t rows, int64_t k, int64_t n,
-                              const dnnl_memory_desc_t *weights)
+/* ---- plans ------------------------------------------------------------------------------------------------------- */
+
+/* The description of one product whose panel's layout oneDNN may choose. */
+static dnnl_status_t describe_panel(dnnl_primitive_desc_t *out, const fam_cpu_gemm *gemm, int64_t k, int64_t n)
 {
-    dnnl_memory_desc_t in, free_layout, result;
-    dnnl_dims_t in_dims = {rows, k}, weight_dims = {k, n}, out_dims = {rows, n};
-    dnnl_matmul_desc_t product;
-    dnnl_primitive_attr_t attributes = NULL;
-    dnnl_status_t s = dnnl_memory_desc_init_by_tag(&in, 2, in_dims, activation_type(gemm), dnnl_ab);
+    dnnl_memory_desc_t in, free_layout;
+    dnnl_dims_t in_dims = {FAM_GEMM_TILE_ROWS, k}, weight_dims = {k, n};
+    dnnl_status_t s = dnnl_memory_desc_init_by_tag(&in, 2, in_dims, fam_dnnl_type(gemm), dnnl_ab);
     if (s == dnnl_success)
-        s = dnnl_memory_desc_init_by_tag(&free_layout, 2, weight_dims, activation_type(gemm), dnnl_format_tag_any);
-    if (s == dnnl_success)
-        s = dnnl_memory_desc_init_by_tag(&result, 2, out_dims, dnnl_f32, dnnl_ab);
-    if (s == dnnl_success)
-        s = dnnl_matmul_desc_init(&product, &in, weights ? weights : &free_layout, NULL, &result);
-    if (s == dnnl_success)
-        s = dnnl_primitive_attr_create(&attributes);
-    if (s == dnnl_success)
-        s = dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
-    if (s == dnnl_success)
-        s = dnnl_primitive_desc_create(out, &product, attributes, gemm->engine, NULL);
-    if (attributes)
-        dnnl_primitive_attr_destroy(attributes);
-    return s;
+        s = dnnl_memory_desc_init_by_tag(&free_layout, 2, weight_dims, fam_dnnl_type(gemm), dnnl_format_tag_any);
+    const fam_product_shape shape = {&in, &free_layout, FAM_GEMM_TILE_ROWS, n, false};
+    return s == dnnl_success ? fam_dnnl_describe(out, gemm, &shape) : s;
 }
 
 /* The place of each index along one dimension of a blocked layout. */
@@ -242,7 +187,7 @@ static fam_status plan_make(fam_cpu_gemm *gemm, fam_gemm_plan **out, int64_t k, 
     plan->bf16 = gemm->bf16;
     FAM_TRY_ALLOC(plan->offset_k, fam_alloc_array(gemm->memory, (size_t)k, sizeof(int32_t)), "matrix products");
     FAM_TRY_ALLOC(plan->offset_n, fam_alloc_array(gemm->memory, (size_t)n, sizeof(int32_t)), "matrix products");
-    TRY_DNNL(describe(&description, gemm, FAM_GEMM_TILE_ROWS, k, n, NULL), "matrix products");
+    FAM_TRY_DNNL(describe_panel(&description, gemm, k, n), "matrix products");
     plan->weights = *dnnl_primitive_desc_query_md(description, dnnl_query_weights_md, 0);
     FAM_FAIL_IF(plan->weights.format_kind != dnnl_blocked ||
                     dnnl_memory_desc_get_size(&plan->weights) > (size_t)INT32_MAX,
@@ -261,23 +206,15 @@ done:
     return status;
 }
 
-/* oneDNN asks OpenMP how many threads there are when it compiles; ours call it one by one. */
-static int narrow(void)
-{
-    int width = omp_get_max_threads();
-    omp_set_num_threads(1);
-    return width;
-}
-
 fam_status fam_gemm_plan_get(fam_cpu_gemm *gemm, const fam_gemm_plan **out, int64_t k, int64_t n, fam_error *error)
 {
     fam_gemm_plan *plan = gemm->plans;
     while (plan && (plan->k != k || plan->n != n))
         plan = plan->next;
     if (!plan) {
-        int width = narrow();
+        int width = fam_dnnl_narrow();
         fam_status status = plan_make(gemm, &plan, k, n, error);
-        omp_set_num_threads(width);
+        fam_dnnl_widen(width);
         if (status != FAM_OK)
             return status;
         plan->next = gemm->plans;
@@ -304,6 +241,37 @@ void fam_gemm_pack(const fam_gemm_plan *plan, void *panel, int64_t column, const
         for (int64_t k = 0; k < plan->k; k++)
             to[at[k]] = values[k];
     }
+}
+
+uint64_t fam_gemm_panel_bytes_about(const fam_cpu_gemm *gemm, int64_t k, int64_t n)
+{
+    int64_t block = gemm->bf16 ? 32 : 16;
+    return (uint64_t)((k + block - 1) / block * block * ((n + 63) / 64 * 64)) * (gemm->bf16 ? 2 : 4);
+}
+
+/* Sixteen columns side by side: a turn of 4-byte elements, which are numbers or pairs of an even and an odd k. */
+static void pack_run(uint32_t *to, const uint8_t *values, size_t stride)
+{
+    for (int c = 0; c < RUN; c++)
+        memcpy(&to[c], values + (size_t)c * stride, sizeof *to);
+}
+
+void fam_gemm_pack_columns(const fam_gemm_plan *plan, void *panel, int64_t column, int64_t columns, int64_t k,
+                           int64_t count, const void *values, int64_t stride)
+{
+    size_t element = plan->bf16 ? 2 : 4;
+    int64_t step = plan->bf16 ? 2 : 1, i = 0;
+    uint8_t *to = (uint8_t *)panel + (size_t)plan->offset_n[column] * element;
+    const int32_t *at = plan->offset_k + k;
+    for (; plan->runs && columns == RUN && i + step <= count; i += step) {
+        uint32_t run[RUN];
+        pack_run(run, (const uint8_t *)values + (size_t)i * element, (size_t)stride * element);
+        memcpy(to + (size_t)at[i] * element, run, sizeof run);
+    }
+    for (int64_t c = 0; c < columns; c++)
+        for (int64_t rest = i; rest < count; rest++)
+            memcpy((uint8_t *)panel + (size_t)(at[rest] + plan->offset_n[column + c]) * element,
+                   (const uint8_t *)values + (size_t)(c * stride + rest) * element, element);
 }
 
 void fam_gemm_pack_row(const fam_gemm_plan *plan, void *panel, int64_t row, const float *values)
@@ -347,20 +315,13 @@ fam_status fam_gemm_handle_create(fam_cpu_gemm *gemm, void **out, const fam_gemm
                                   fam_error *error)
 {
     dnnl_memory_t memory;
-    int width = narrow();
+    int width = fam_dnnl_narrow();
     dnnl_status_t result = dnnl_memory_create(&memory, &plan->weights, gemm->engine, panel);
-    omp_set_num_threads(width);
+    fam_dnnl_widen(width);
     if (result != dnnl_success)
-        return dnnl_failure(error, result, "packed weights");
+        return fam_dnnl_failure(error, result, "packed weights");
     *out = memory;
     return FAM_OK;
-}
-
-void fam_gemm_handle_move(void *handle, void *panel)
-{
-    int width = narrow();
-    dnnl_memory_set_data_handle(handle, panel);
-    omp_set_num_threads(width);
 }
 
 void fam_gemm_handle_free(void *handle)
@@ -371,102 +332,63 @@ void fam_gemm_handle_free(void *handle)
 
 /* ---- compiled tiles ---------------------------------------------------------------------------------------------- */
 
-static fam_status memory_objects(fam_cpu_gemm *gemm, tile_code *code, dnnl_primitive_desc_t description,
-                                 fam_error *error)
-{
-    fam_status status = FAM_OK;
-    const dnnl_memory_desc_t *in = dnnl_primitive_desc_query_md(description, dnnl_query_src_md, 0),
-                             *result = dnnl_primitive_desc_query_md(description, dnnl_query_dst_md, 0),
-                             *work = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0);
-    size_t threads = (size_t)gemm->threads;
-    code->work_bytes = (dnnl_memory_desc_get_size(work) + 63) / 64 * 64;
-    if (code->work_bytes > WORK_BYTES)
-        FAM_TRY_ALLOC(code->own_work, fam_alloc_array(gemm->memory, threads, code->work_bytes), "matrix products");
-    FAM_TRY_ALLOC(code->in, fam_alloc_array(gemm->memory, threads, 3 * sizeof *code->in), "matrix products");
-    code->out = code->in + threads;
-    code->work = code->out + threads;
-    for (code->threads = 0; code->threads < gemm->threads; code->threads++) {
-        int t = code->threads;
-        TRY_DNNL(dnnl_memory_create(&code->in[t], in, gemm->engine, DNNL_MEMORY_NONE), "matrix products");
-        TRY_DNNL(dnnl_memory_create(&code->out[t], result, gemm->engine, DNNL_MEMORY_NONE), "matrix products");
-        TRY_DNNL(dnnl_memory_create(&code->work[t], work, gemm->engine, DNNL_MEMORY_NONE), "matrix products");
-    }
-done:
-    return status;
-}
-
-static fam_status compile(fam_cpu_gemm *gemm, tile_code **out, const fam_gemm_plan *plan, int64_t rows,
+static fam_status compile(fam_cpu_gemm *gemm, fam_tile_code **out, const fam_gemm_plan *plan, int64_t rows, bool add,
                           fam_error *error)
 {
     fam_status status = FAM_OK;
-    dnnl_primitive_desc_t description = NULL;
-    tile_code *code;
-    FAM_TRY_ALLOC(code, fam_alloc_zeroed(gemm->memory, sizeof *code), "matrix products");
-    TRY_DNNL(describe(&description, gemm, rows, plan->k, plan->n, &plan->weights), "matrix products");
-    TRY_DNNL(dnnl_primitive_create(&code->primitive, description), "matrix products");
-    FAM_TRY(memory_objects(gemm, code, description, error));
-    *out = code;
-    code = NULL;
+    dnnl_memory_desc_t in;
+    dnnl_dims_t in_dims = {rows, plan->k};
+    FAM_TRY_DNNL(dnnl_memory_desc_init_by_tag(&in, 2, in_dims, fam_dnnl_type(gemm), dnnl_ab), "matrix products");
+    const fam_product_shape shape = {&in, &plan->weights, rows, plan->n, add};
+    FAM_TRY(fam_tile_code_make(gemm, out, &shape, false, error));
 done:
-    tile_code_free(gemm->memory, code);
-    if (description)
-        dnnl_primitive_desc_destroy(description);
     return status;
 }
 
-fam_status fam_gemm_plan_compile(fam_cpu_gemm *gemm, const fam_gemm_plan *plan, int64_t n, fam_error *error)
+fam_status fam_gemm_plan_compile(fam_cpu_gemm *gemm, const fam_gemm_plan *plan, int64_t n, bool add, fam_error *error)
 {
     fam_status status = FAM_OK;
     fam_gemm_plan *own = (fam_gemm_plan *)plan; /* every plan is ours; others only read it */
-    int width = narrow();
+    int width = fam_dnnl_narrow();
     for (int64_t i = 0; i < fam_gemm_tiles(n); i += i < n / 64 - 1 ? n / 64 - 1 : 1) {
         int64_t rows;
         fam_gemm_tile(n, i, &rows);
-        _Atomic(tile_code *) *slot = &own->tiles[class_of(rows)];
-        tile_code *code;
+        _Atomic(fam_tile_code *) *slot = &own->tiles[add][class_of(rows)];
+        fam_tile_code *code;
         if (atomic_load(slot))
             continue;
-        FAM_TRY(compile(gemm, &code, plan, rows, error));
+        FAM_TRY(compile(gemm, &code, plan, rows, add, error));
         atomic_store(slot, code);
     }
 done:
-    omp_set_num_threads(width);
+    fam_dnnl_widen(width);
     return status;
 }
 
-bool fam_gemm_plan_has(const fam_gemm_plan *plan, int64_t n)
+bool fam_gemm_plan_has(const fam_gemm_plan *plan, int64_t n, bool add)
 {
     bool has = true;
     for (int64_t i = 0; i < fam_gemm_tiles(n); i += i < n / 64 - 1 ? n / 64 - 1 : 1) {
         int64_t rows;
         fam_gemm_tile(n, i, &rows);
-        has = has && atomic_load_explicit(&plan->tiles[class_of(rows)], memory_order_acquire);
+        has = has && atomic_load_explicit(&plan->tiles[add][class_of(rows)], memory_order_acquire);
     }
     return has;
 }
 
-bool fam_gemm_run(fam_cpu_gemm *gemm, const fam_gemm_plan *plan, void *handle, const void *in, int64_t rows,
-                  void *scratch, int thread)
+bool fam_gemm_run(fam_cpu_gemm *gemm, const fam_gemm_plan *plan, void *handle, const void *in, int64_t rows, float *out,
+                  bool add, void *room, int thread)
 {
-    tile_code *code = atomic_load_explicit(&plan->tiles[class_of(rows)], memory_order_acquire);
-    uint8_t *work =
-        code->own_work ? code->own_work + (size_t)thread * code->work_bytes : (uint8_t *)scratch + TILE_BYTES;
-    dnnl_memory_set_data_handle(code->in[thread], (void *)in);
-    dnnl_memory_set_data_handle(code->out[thread], scratch);
-    dnnl_memory_set_data_handle(code->work[thread], work);
-    dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, code->in[thread]},
-                                   {DNNL_ARG_WEIGHTS, handle},
-                                   {DNNL_ARG_DST, code->out[thread]},
-                                   {DNNL_ARG_SCRATCHPAD, code->work[thread]}};
-    return dnnl_primitive_execute(code->primitive, gemm->streams[thread], 4, arguments) == dnnl_success;
+    fam_tile_code *code = atomic_load_explicit(&plan->tiles[add][class_of(rows)], memory_order_acquire);
+    return fam_tile_code_run(gemm, code, in, handle, NULL, out, room, thread);
 }
 
 int fam_gemm_enter(void)
 {
-    return narrow();
+    return fam_dnnl_narrow();
 }
 
 void fam_gemm_leave(int width)
 {
-    omp_set_num_threads(width);
+    fam_dnnl_widen(width);
 }

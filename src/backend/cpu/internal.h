@@ -32,6 +32,7 @@ typedef struct fam_cpu_backend {
 struct fam_weight {
     fam_weight_source source;
     size_t row_bytes;
+    void *own; /* where the source's data lies once new values were written; else NULL */
     _Atomic(fam_cpu_panels *) panels; /* NULL until a product of many rows is prepared */
     _Atomic(fam_cpu_panels *) transposed; /* the same of W^T: NULL until a product backward is prepared */
 };
@@ -82,6 +83,25 @@ fam_status fam_cpu_panels_make(fam_cpu_backend *backend, fam_weight *weight, boo
 int64_t fam_cpu_file_row(const fam_weight_source *source, int64_t row);
 void fam_cpu_panels_free(fam_cpu_backend *backend, fam_cpu_panels *panels);
 
+/* weights.c */
+fam_status fam_cpu_weight_create(fam_backend *backend, fam_weight **out, const fam_weight_source *source,
+                                 fam_error *error);
+void fam_cpu_weight_free(fam_backend *backend, fam_weight *weight);
+fam_status fam_cpu_weight_write(fam_exec *exec, fam_weight *weight, const float *values, double factor,
+                                fam_error *error);
+
+/* Buffers of fam_prepared_bytes. */
+enum { FAM_CPU_BUFFER_PREPARED, FAM_CPU_BUFFER_WIDENED, FAM_CPU_BUFFER_NARROWED, FAM_CPU_BUFFER_WIDENED_BACK };
+
+static inline void fam_cpu_count_buffer(fam_prepared_bytes *sum, int buffer, uint64_t bytes)
+{
+    if (sum->buffers[buffer] < bytes)
+        sum->buffers[buffer] = bytes;
+}
+
+void fam_cpu_prepared_bytes(const fam_backend *backend, fam_prepared_bytes *sum, const fam_weight *weight, int64_t n,
+                            bool backward);
+
 /* matmul.c */
 fam_status fam_cpu_prepare(fam_exec *exec, const fam_weight *weight, int64_t n, fam_error *error);
 void fam_cpu_matmul(fam_exec *exec, const fam_matmul_job *jobs, int count, int64_t n);
@@ -107,6 +127,10 @@ void fam_cpu_cross_entropy(fam_exec *exec, double *nll, const float *logits, con
 /* attention_op.c */
 void fam_cpu_attention_op(fam_exec *exec, const fam_attention_job *jobs, int count, const fam_attention_shape *shape);
 
+/* training_ops.c */
+void fam_cpu_add_noise(fam_exec *exec, float *x, double level, uint64_t seed, int64_t n, int64_t width);
+void fam_cpu_row_best(fam_exec *exec, int32_t *best, const float *x, int64_t n, int64_t width);
+
 /* backward_rows.c */
 void fam_cpu_embed_backward(fam_exec *exec, float *dtable, const float *dout, const int32_t *tokens, int64_t n,
                             int64_t width);
@@ -126,8 +150,18 @@ void fam_cpu_cross_entropy_backward(fam_exec *exec, float *dlogits, const float 
 /* backward_matmul.c */
 void fam_cpu_matmul_backward(fam_exec *exec, const fam_matmul_backward_job *jobs, int count, int64_t n);
 fam_status fam_cpu_prepare_backward(fam_exec *exec, const fam_weight *weight, int64_t n, fam_error *error);
+/* The buffers' part of fam_cpu_prepared_bytes. */
+void fam_cpu_count_backward(const fam_cpu_backend *backend, fam_prepared_bytes *sum, const fam_weight *weight,
+                            int64_t n);
 
 void fam_cpu_backward_free(fam_memory *memory, fam_cpu_backward *backward);
+
+/* optimizer_ops.c */
+double fam_cpu_sum_squares(fam_exec *exec, const float *x, int64_t count);
+void fam_cpu_adamw_op(fam_exec *exec, float *x, float *m, float *v, const float *gradient, int64_t count,
+                      const fam_adamw_step *step);
+void fam_cpu_adafactor_op(fam_exec *exec, float *x, float *m, float *row, float *column, const float *gradient,
+                          int64_t rows, int64_t columns, const fam_adafactor_step *step);
 
 /* backward_attention.c */
 void fam_cpu_attention_backward(fam_exec *exec, const fam_attention_backward_job *jobs, int count,

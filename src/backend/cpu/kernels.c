@@ -38,7 +38,7 @@ void fam_cpu_kernels_select(fam_cpu_kernels *out, fam_cpu_isa isa, fam_dtype dty
     fam_cpu_select_gemv(out, isa, dtype);
     fam_cpu_select_rows(out, isa, dtype);
     fam_cpu_select_attention(out, isa, dtype);
-    out->turn_strip = isa >= FAM_CPU_AVX512 ? fam_cpu_turn_strip_avx512
-                      : isa >= FAM_CPU_AVX2 ? fam_cpu_turn_strip_avx2
-                                            : fam_cpu_turn_strip_portable;
+    (isa >= FAM_CPU_AVX512 ? fam_cpu_optimizer_avx512
+     : isa >= FAM_CPU_AVX2 ? fam_cpu_optimizer_avx2
+                           : fam_cpu_optimizer_portable)(&out->optimizer);
 }

@@ -49,16 +49,42 @@ typedef struct fam_cpu_attention_kernel {
 typedef void fam_cpu_attention_back(const fam_attention_backward_job *job, const fam_attention_shape *shape,
                                     int64_t kv_head, fam_dtype dtype, void *scratch);
 
-/* ---- products backward (backward_layout_*.c) -------------------------------------------------------------------------- */
+/* ---- optimisers (optimizer_*.c): a run of elements a call; all levels give the same bits ------------------------------- */
 
-enum { FAM_CPU_STRIP = 16 };
+/* A step's numbers as the loops take them. */
+typedef struct fam_cpu_adamw {
+    float scale;           /* of the gradient */
+    float fresh1;          /* 1 - beta1 */
+    float beta2, fresh2;   /* and 1 - beta2 */
+    float root_correction; /* 1 / sqrt(1 - beta2^step) */
+    float epsilon;
+    float rate;            /* corrected for the first moment's bias */
+    float keep;            /* 1 - rate * weight decay */
+} fam_cpu_adamw;
 
-/* Columns of a matrix, turned around: turned [columns][depth] = dout [count][stride]^T, with zeros from count to depth, a
- * multiple of FAM_CPU_STRIP; columns is at most that. In float32, or rounded to bfloat16 if there is a place for dout rounded:
- * narrowed [count][stride]. */
-typedef void fam_cpu_turn_strip(void *turned, uint16_t *narrowed, const float *dout, int64_t stride, int64_t count,
-                                int64_t depth, int64_t columns);
-fam_cpu_turn_strip fam_cpu_turn_strip_portable, fam_cpu_turn_strip_avx2, fam_cpu_turn_strip_avx512;
+typedef struct fam_cpu_adafactor {
+    float scale;
+    float beta1, fresh1;   /* fresh1: the rate times 1 - beta1 */
+    float beta2, fresh2;   /* corrected for the moments' bias */
+    float floor;           /* added to squared gradients */
+    float keep;
+} fam_cpu_adafactor;
+
+typedef struct fam_cpu_optimizer_kernels {
+    double (*sum_squares)(const float *x, int64_t count);
+    void (*adamw)(float *x, float *m, float *v, const float *gradient, int64_t count, const fam_cpu_adamw *a);
+    /* v: the moving average of squared gradients. */
+    void (*average_squares)(float *v, const float *gradient, int64_t count, const fam_cpu_adafactor *a);
+    void (*add_squares)(double *sums, const float *x, int64_t count); /* element by element */
+    double (*sum_quotients)(const float *gradient, const float *v, int64_t count); /* of gradient^2 / v */
+    /* The update is factor * gradient / sqrt(v). */
+    void (*adafactor)(float *x, float *m, const float *gradient, const float *v, int64_t count, float factor,
+                      const fam_cpu_adafactor *a);
+} fam_cpu_optimizer_kernels;
+
+void fam_cpu_optimizer_portable(fam_cpu_optimizer_kernels *out);
+void fam_cpu_optimizer_avx2(fam_cpu_optimizer_kernels *out);
+void fam_cpu_optimizer_avx512(fam_cpu_optimizer_kernels *out);
 
 /* ---- rows (rows_*.c): see the operators of the same names in backend.h; one row a call -------------------------------- */
 
@@ -68,7 +94,7 @@ typedef struct fam_cpu_kernels {
     fam_cpu_gemv_kernel gemv[FAM_TYPE_COUNT];
     fam_cpu_attention_kernel attention;
     fam_cpu_attention_back *attention_backward;
-    fam_cpu_turn_strip *turn_strip;
+    fam_cpu_optimizer_kernels optimizer;
     void (*rms_norm)(void *out, const float *x, const float *gain, double eps, int64_t width);
     void (*silu_multiply)(void *out, const float *gate, const float *up, int64_t width);
     /* One head of one row: out [D] activations. cos NULL: conversion only. */

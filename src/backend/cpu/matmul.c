@@ -164,7 +164,13 @@ typedef struct gemm_group {
     atomic_bool failed;
 } gemm_group;
 
-/* One tile of rows by one panel of columns. */
+/* Whether the job's items are tiles of whole rows, which need no scratch. */
+static bool takes_whole(const fam_matmul_job *job, int64_t n)
+{
+    return !job->activation_out && fam_gemm_takes_whole(atomic_load_explicit(&job->weight->panels, memory_order_acquire), n);
+}
+
+/* One tile of rows, whole or by one panel of columns. */
 static bool gemm_item(const gemm_group *group, int j, int64_t item, int thread)
 {
     const fam_matmul_job *job = &group->jobs[j];
@@ -175,8 +181,12 @@ static bool gemm_item(const gemm_group *group, int j, int64_t item, int thread)
     size_t element = fam_cpu_gemm_is_bf16(group->gemm) ? 2 : 4;
     const uint8_t *in = (const uint8_t *)group->in[j] + (size_t)row * (size_t)job->weight->source.columns * element;
     float *tile = fam_cpu_scratch(group->exec, thread);
+    void *room = (uint8_t *)tile + FAM_GEMM_TILE_BYTES;
+    if (takes_whole(job, group->n))
+        return fam_gemm_run(group->gemm, panels->whole, panels->whole_handle, in, rows, (float *)job->out + row * total,
+                            job->accumulate, room, thread);
     if (!fam_gemm_run(group->gemm, panel == panels->count - 1 ? panels->last : panels->plan, panels->handles[panel], in,
-                      rows, tile, thread))
+                      rows, tile, false, room, thread))
         return false;
     for (int64_t i = 0; i < rows; i++)
         put(group->exec->kernels, job, row + i, column, columns, tile + i * columns);
@@ -216,7 +226,7 @@ static void gemm_jobs(fam_cpu_exec *exec, const fam_matmul_job *jobs, int count,
     for (int j = 0; j < count; j++) {
         const fam_cpu_panels *panels = atomic_load_explicit(&jobs[j].weight->panels, memory_order_acquire);
         group.in[j] = jobs[j].in;
-        group.first_item[j + 1] = group.first_item[j] + panels->count * group.tiles;
+        group.first_item[j + 1] = group.first_item[j] + (takes_whole(&jobs[j], n) ? 1 : panels->count) * group.tiles;
     }
     if (exec->kernels->dtype == FAM_DTYPE_BF16 && !fam_cpu_gemm_is_bf16(gemm)) {
         widening w = {exec->widened, jobs[0].in};
@@ -255,7 +265,7 @@ static bool is_prepared(const fam_cpu_exec *exec, const fam_matmul_job *job, int
     if (by_rows(backend, n))
         return exec->prepared_bytes >= exec->kernels->gemv[source->type].prepared_bytes(source->columns);
     const fam_cpu_panels *panels = atomic_load_explicit(&job->weight->panels, memory_order_acquire);
-    if (!panels || !fam_gemm_plan_has(panels->plan, n) || !fam_gemm_plan_has(panels->last, n))
+    if (!panels || !fam_cpu_panels_compiled(panels, n))
         return false;
     return exec->kernels->dtype == FAM_DTYPE_F32 || fam_cpu_gemm_is_bf16(backend->gemm) ||
            exec->widened_bytes >= (size_t)(n * source->columns) * sizeof(float);
@@ -334,8 +344,7 @@ fam_status fam_cpu_prepare(fam_exec *base, const fam_weight *weight, int64_t n, 
     locked = true;
     FAM_TRY(fam_cpu_panels_make(backend, (fam_weight *)weight, false, error)); /* the panels are a cache inside the weight */
     const fam_cpu_panels *panels = atomic_load(&weight->panels);
-    FAM_TRY(fam_gemm_plan_compile(backend->gemm, panels->plan, n, error));
-    FAM_TRY(fam_gemm_plan_compile(backend->gemm, panels->last, n, error));
+    FAM_TRY(fam_cpu_panels_compile(backend->gemm, panels, n, error));
 done:
     if (locked)
         pthread_mutex_unlock(&backend->lock);

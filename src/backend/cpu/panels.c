@@ -62,6 +62,48 @@ done:
     return status;
 }
 
+/* All panels as one matrix, if they are few and lie so. */
+static fam_status join_panels(fam_cpu_gemm *gemm, fam_cpu_panels *panels, int64_t k, int64_t n, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    const fam_gemm_plan *whole;
+    if ((size_t)panels->count * panels->panel_bytes > FAM_GEMM_WHOLE_BYTES)
+        return FAM_OK;
+    FAM_TRY(fam_gemm_plan_get(gemm, &whole, k, n, error));
+    if (!fam_gemm_plans_join(whole, panels->plan, panels->last, panels->panel_bytes))
+        return FAM_OK;
+    FAM_TRY(fam_gemm_handle_create(gemm, &panels->whole_handle, whole, panels->data, error));
+    panels->whole = whole;
+done:
+    return status;
+}
+
+fam_status fam_cpu_panels_compile(fam_cpu_gemm *gemm, const fam_cpu_panels *panels, int64_t n, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    FAM_TRY(fam_gemm_plan_compile(gemm, panels->plan, n, false, error));
+    FAM_TRY(fam_gemm_plan_compile(gemm, panels->last, n, false, error));
+    if (fam_gemm_takes_whole(panels, n)) {
+        FAM_TRY(fam_gemm_plan_compile(gemm, panels->whole, n, false, error));
+        FAM_TRY(fam_gemm_plan_compile(gemm, panels->whole, n, true, error));
+    }
+done:
+    return status;
+}
+
+bool fam_cpu_panels_compiled(const fam_cpu_panels *panels, int64_t n)
+{
+    return fam_gemm_plan_has(panels->plan, n, false) && fam_gemm_plan_has(panels->last, n, false) &&
+           (!fam_gemm_takes_whole(panels, n) ||
+            (fam_gemm_plan_has(panels->whole, n, false) && fam_gemm_plan_has(panels->whole, n, true)));
+}
+
+uint64_t fam_cpu_panels_bytes(const fam_cpu_gemm *gemm, int64_t k, int64_t n)
+{
+    int64_t width = panel_width(n), count = (n + width - 1) / width;
+    return (uint64_t)count * fam_gemm_panel_bytes_about(gemm, k, width);
+}
+
 fam_status fam_cpu_panels_make(fam_cpu_backend *backend, fam_weight *weight, bool transposed, fam_error *error)
 {
     fam_status status = FAM_OK;
@@ -88,6 +130,8 @@ fam_status fam_cpu_panels_make(fam_cpu_backend *backend, fam_weight *weight, boo
         FAM_TRY(fam_gemm_handle_create(backend->gemm, &panels->handles[i],
                                        i == panels->count - 1 ? panels->last : panels->plan,
                                        panels->data + (size_t)i * panels->panel_bytes, error));
+    FAM_TRY(join_panels(backend->gemm, panels, transposed ? source->rows : source->columns,
+                        transposed ? source->columns : source->rows, error));
     atomic_store(place, panels);
     panels = NULL;
 done:
@@ -102,6 +146,7 @@ void fam_cpu_panels_free(fam_cpu_backend *backend, fam_cpu_panels *panels)
         return;
     for (int64_t i = 0; panels->handles && i < panels->count; i++)
         fam_gemm_handle_free(panels->handles[i]);
+    fam_gemm_handle_free(panels->whole_handle);
     fam_free(backend->memory, panels->handles);
     fam_free(backend->memory, panels->data);
     fam_free(backend->memory, panels);

@@ -105,10 +105,26 @@ void fam_cpu_rescale_rows(fam_exec *exec, float *x, const float *target, int64_t
 
 /* ---- sums --------------------------------------------------------------------------------------------------------- */
 
+enum { ZERO_BYTES = 4096 };
+
+typedef struct zero_arguments {
+    uint8_t *memory;
+    size_t bytes;
+} zero_arguments;
+
+static void zero_parts(void *context, int64_t begin, int64_t end, int thread)
+{
+    const zero_arguments *a = context;
+    size_t from = (size_t)begin * ZERO_BYTES, to = (size_t)end * ZERO_BYTES;
+    (void)thread;
+    memset(a->memory + from, 0, (to < a->bytes ? to : a->bytes) - from);
+}
+
 void fam_cpu_zero(fam_exec *exec, void *memory, size_t bytes)
 {
-    (void)exec;
-    memset(memory, 0, bytes);
+    zero_arguments a = {memory, bytes};
+    if (bytes)
+        fam_cpu_for_rows(exec, zero_parts, &a, (int64_t)((bytes + ZERO_BYTES - 1) / ZERO_BYTES), ZERO_BYTES / 4);
 }
 
 static void add_elements(void *context, int64_t begin, int64_t end, int thread)
