@@ -17,12 +17,15 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "power.h"
+
 static struct {
     bool armed;
     faults_kind kind;
     long at, count;
     int code;
-    const char *name, *hit;
+    const char *name, *hit, *root;
+    unsigned long long seed;
 } faults = {.hit = "none"};
 
 void faults_arm(faults_kind kind, long at, int code, const char *name)
@@ -34,6 +37,13 @@ void faults_arm(faults_kind kind, long at, int code, const char *name)
     faults.name = name;
     faults.hit = "none";
     faults.armed = true;
+    power_begin();
+}
+
+void faults_power(const char *root, unsigned long long seed)
+{
+    faults.root = root;
+    faults.seed = seed;
 }
 
 long faults_disarm(void)
@@ -46,6 +56,16 @@ const char *faults_hit(void)
 {
     return faults.hit;
 }
+
+/* Does `what` if the call that was made may be lost with the power; the calls of `what` itself have no faults. */
+#define NOTE_IF(condition, what)                                                                                       \
+    do {                                                                                                               \
+        if (faults.armed && faults.kind == FAULTS_POWER && (condition)) {                                              \
+            faults.armed = false;                                                                                      \
+            what;                                                                                                      \
+            faults.armed = true;                                                                                       \
+        }                                                                                                              \
+    } while (0)
 
 typedef enum verdict { PASS, FAIL, FAIL_LATE, SHORT, KILL } verdict;
 
@@ -72,6 +92,11 @@ static verdict judge(const char *name, bool late)
         return PASS;
     case FAULTS_KILL_AFTER:
         return KILL;
+    case FAULTS_POWER:
+        faults.armed = false;
+        power_lose(faults.root, faults.seed);
+        raise(SIGKILL);
+        return PASS;
     default:
         return FAIL;
     }
@@ -94,7 +119,8 @@ static bool fails(verdict v)
     return v == FAIL;
 }
 
-#define WRAP(type, name, late, failed, parameters, ...)                                                                \
+/* `note` is done after a call that went well. */
+#define WRAP_NOTED(type, name, late, failed, note, parameters, ...)                                                    \
     type __real_##name parameters;                                                                                     \
     type __wrap_##name parameters;                                                                                     \
     type __wrap_##name parameters                                                                                      \
@@ -103,16 +129,22 @@ static bool fails(verdict v)
         if (fails(v))                                                                                                  \
             return failed;                                                                                             \
         type result = __real_##name(__VA_ARGS__);                                                                      \
+        NOTE_IF(result != failed, note);                                                                               \
         return fails_late(v) ? failed : result;                                                                        \
     }
 
-WRAP(int, fsync, true, -1, (int fd), fd)
-WRAP(int, ftruncate, true, -1, (int fd, off_t size), fd, size)
+#define WRAP(type, name, late, failed, parameters, ...)                                                                \
+    WRAP_NOTED(type, name, late, failed, (void)0, parameters, __VA_ARGS__)
+
+WRAP_NOTED(int, fsync, true, -1, power_note_synced(fd), (int fd), fd)
+WRAP_NOTED(int, ftruncate, true, -1, power_note_written(fd), (int fd, off_t size), fd, size)
 WRAP(int, rename, true, -1, (const char *a, const char *b), a, b)
-WRAP(int, renameat, true, -1, (int f, const char *a, int g, const char *b), f, a, g, b)
-WRAP(int, renameat2, true, -1, (int f, const char *a, int g, const char *b, unsigned h), f, a, g, b, h)
-WRAP(int, mkdir, true, -1, (const char *path, mode_t mode), path, mode)
-WRAP(int, mkdirat, true, -1, (int f, const char *path, mode_t mode), f, path, mode)
+WRAP_NOTED(int, renameat, true, -1, power_note_renamed(f, a, b, false),
+           (int f, const char *a, int g, const char *b), f, a, g, b)
+WRAP_NOTED(int, renameat2, true, -1, power_note_renamed(f, a, b, h == RENAME_EXCHANGE),
+           (int f, const char *a, int g, const char *b, unsigned h), f, a, g, b, h)
+WRAP_NOTED(int, mkdir, true, -1, power_note_made(AT_FDCWD, path), (const char *path, mode_t mode), path, mode)
+WRAP_NOTED(int, mkdirat, true, -1, power_note_made(f, path), (int f, const char *path, mode_t mode), f, path, mode)
 WRAP(int, unlink, true, -1, (const char *path), path)
 WRAP(int, unlinkat, true, -1, (int f, const char *path, int flags), f, path, flags)
 WRAP(int, flock, false, -1, (int fd, int how), fd, how)
@@ -147,6 +179,7 @@ int __wrap_open(const char *path, int flags, ...)
     if (fails(v))
         return -1;
     int fd = __real_open(path, flags, mode);
+    NOTE_IF(fd >= 0 && flags & O_EXCL, power_note_created(fd));
     return fails_late(v) ? -1 : fd;
 }
 
@@ -162,6 +195,7 @@ int __wrap_openat(int folder, const char *path, int flags, ...)
     if (fails(v))
         return -1;
     int fd = __real_openat(folder, path, flags, mode);
+    NOTE_IF(fd >= 0 && flags & O_EXCL, power_note_created(fd));
     return fails_late(v) ? -1 : fd;
 }
 
@@ -200,6 +234,7 @@ ssize_t __wrap_write(int fd, const void *data, size_t size)
     if (fails(v))
         return -1;
     ssize_t result = __real_write(fd, data, half(v, size));
+    NOTE_IF(result > 0, power_note_written(fd));
     return fails_late(v) ? -1 : result;
 }
 

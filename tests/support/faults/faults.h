@@ -16,11 +16,14 @@ typedef enum faults_kind {
     FAULTS_SHORT,            /* reads and writes do half of what was asked for, this one and all later ones */
     FAULTS_SHORT_THEN_ERROR, /* a read or write does half, and all calls after it give `code` */
     FAULTS_KILL_BEFORE,      /* the process is killed (SIGKILL) */
-    FAULTS_KILL_AFTER
+    FAULTS_KILL_AFTER,
+    FAULTS_POWER             /* the machine loses power before the call (power.h), which ends the process, too */
 } faults_kind;
 
 /* From now on call number `at` (from 1) has this fault. `name` (NULL: any) counts only calls of that name. */
 void faults_arm(faults_kind kind, long at, int code, const char *name);
+/* Where a loss of power strikes, and how; set before arming. */
+void faults_power(const char *root, unsigned long long seed);
 /* Calls go through again. Returns how many were counted. */
 long faults_disarm(void);
 /* The call that had the fault; "none". */
