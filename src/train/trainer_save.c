@@ -15,7 +15,7 @@
 #include "format/hf_write.h"
 #include "format/json.h"
 #include "format/safetensors.h"
-#include "text/tokenizer_write.h"
+#include "text/tokenizer_export.h"
 #include "train/trainer_private.h"
 
 enum { STATE_VERSION = 1, PROJECTIONS = 7 };
