@@ -9,7 +9,7 @@ CMAKE ?= cmake
 GENERATOR := $(shell command -v ninja >/dev/null 2>&1 && echo '-G Ninja')
 
 .DEFAULT_GOAL := build
-.PHONY: build program test demo bench bench-train install oracle mutation fuzz clean help
+.PHONY: build program test demo tutorial bench bench-train install oracle mutation fuzz clean help
 
 # A build folder keeps the generator that it was made with.
 define configure
@@ -39,6 +39,9 @@ test:
 demo:
 	@scripts/demo.sh
 
+tutorial:
+	@scripts/tutorial.sh
+
 bench:
 	@scripts/bench.sh
 
@@ -63,6 +66,7 @@ help:
 	@echo 'make                 builds the program and the library in $(BUILD)/ (the program is $(BUILD)/fam)'
 	@echo 'make demo            installs what is missing, builds, and shows the memory at work in three minutes;'
 	@echo '                     DEMO_FULL=1 runs the long form: 8,000 tokens a round and the whole Bible'
+	@echo 'make tutorial        teaches a very small memory from nothing in three minutes, measures and draws it'
 	@echo 'make test            installs what is missing, builds, runs all tests; FAM_TEST_QUICK=1 for the first stage only'
 	@echo 'make bench           measures speed and memory, beside llama.cpp where it can be built; BENCH_FULL=1 for 1,000,000 tokens'
 	@echo 'make bench-train     measures training, beside PyTorch where FAM_TORCH_PYTHON names a Python that has it'
