@@ -103,14 +103,14 @@ static void expect_same_run(const char *whole, const char *killed, int64_t steps
 
 /* ---- killing ------------------------------------------------------------------------------------------------------ */
 
-/* Returns once a checkpoint is begun in the run's folder, or the child has ended, or some time has passed. */
-static void wait_for_checkpoint(const char *out, pid_t child)
+/* Returns once `count` checkpoints were begun in the run's folder, or the child has ended, or some time has passed. */
+static void wait_for_checkpoint(const char *out, pid_t child, int count)
 {
     char path[600], events[4096];
     int notify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     snprintf(path, sizeof path, "%s/checkpoints", out);
-    bool begun = false, watched = false;
-    for (int waited = 0; !begun && waited < 5000; waited++) {
+    bool watched = false;
+    for (int waited = 0; count > 0 && waited < 20000; waited++) {
         siginfo_t ended = {0};
         watched = watched || inotify_add_watch(notify, path, IN_CREATE) >= 0; /* it is there once the run has begun */
         struct pollfd ready = {.fd = notify, .events = POLLIN};
@@ -118,7 +118,7 @@ static void wait_for_checkpoint(const char *out, pid_t child)
             ssize_t got = read(notify, events, sizeof events);
             for (ssize_t at = 0; at < got;) {
                 const struct inotify_event *event = (const struct inotify_event *)(events + at);
-                begun = begun || (event->len > 0 && strstr(event->name, ".tmp"));
+                count -= event->len > 0 && strstr(event->name, ".tmp");
                 at += (ssize_t)(sizeof *event + event->len);
             }
         }
@@ -128,6 +128,13 @@ static void wait_for_checkpoint(const char *out, pid_t child)
     close(notify);
 }
 
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 static bool is_saving(const char *out)
 {
     char command[700];
@@ -135,15 +142,15 @@ static bool is_saving(const char *out)
     return system(command) == 0;
 }
 
-/* One life of a run. True if it came to its end. */
-static bool live(const run_plan *plan, const char *out, fam_random *random, tally *t)
+/* One life of a run that takes `seconds` if it is left alone. True if it came to its end. */
+static bool live(const run_plan *plan, const char *out, double seconds, fam_random *random, tally *t)
 {
     run_child child = run_start(plan);
     if (t->kills % SAVING_OF == 0) {
-        wait_for_checkpoint(out, child.pid);
-        usleep((useconds_t)(fam_random_next(random) % 1500));
+        wait_for_checkpoint(out, child.pid, 1 + (int)(fam_random_next(random) % 4));
+        usleep((useconds_t)(fam_random_next(random) % 400));
     } else {
-        usleep((useconds_t)(fam_random_next(random) % 60000));
+        usleep((useconds_t)(fam_random_uniform(random) * seconds * 1e6 / 4));
     }
     kill(child.pid, SIGKILL);
     run_result result = run_finish(child);
@@ -171,14 +178,15 @@ static void kill_and_compare(const char *name, const char *recipe_text, int64_t 
     snprintf(whole, sizeof whole, "%s", run_file("whole"));
     snprintf(out, sizeof out, "%s", run_file("killed"));
     print_message("%s: seed %llu\n", name, (unsigned long long)seed);
+    double started = seconds_now();
     run_result result = run_plan_now(plan_of(recipe, whole, "2"));
+    double seconds = seconds_now() - started;
     expect_code(result, 0);
     run_free(&result);
     while (t.kills < kills || t.saving < kills / 5) {
         run_plan plan = plan_of(recipe, out, t.kills % 2 ? "1" : "3");
-        bool last = t.kills >= 20 * kills; /* no hope for more of those while saving */
-        assert_false(last);
-        if (!live(&plan, out, &random, &t))
+        assert_true(t.kills < 20 * kills); /* else there is no hope for more of those while saving */
+        if (!live(&plan, out, seconds, &random, &t))
             continue;
         t.runs++;
         expect_same_run(whole, out, steps);
