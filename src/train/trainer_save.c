@@ -15,6 +15,7 @@
 #include "format/hf_write.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "text/byte_tokenizer.h"
 #include "text/tokenizer_export.h"
 #include "train/trainer_private.h"
 
@@ -119,10 +120,13 @@ static fam_status write_model(fam_trainer *t, const char *directory, const fam_t
     const fam_settings settings = settings_of(t->parts.model);
     FAM_TRY(fam_hf_write(directory, &t->memory, &t->parts.model->config, &settings, fam_tokenizer_bos(t->tokenizer),
                          fam_tokenizer_eos(t->tokenizer), tensors, t->parameters->count, error));
-    if (fam_checkpoint_gguf(t->parts.checkpoint))
-        FAM_TRY(fam_tokenizer_write_json(t->tokenizer, &t->memory, directory, error));
+    /* not from the checkpoint that the run was resumed from: it is deleted when there are newer ones */
+    if (t->recipe->model.is_new)
+        FAM_TRY(fam_byte_tokenizer_write(directory, &t->memory, error));
+    else if (fam_path_is_directory(t->recipe->model.path))
+        FAM_TRY(fam_hf_companions_copy(t->recipe->model.path, directory, &t->memory, error));
     else
-        FAM_TRY(fam_hf_companions_copy(fam_checkpoint_path(t->parts.checkpoint), directory, &t->memory, error));
+        FAM_TRY(fam_tokenizer_write_json(t->tokenizer, &t->memory, directory, error));
 done:
     return status;
 }
