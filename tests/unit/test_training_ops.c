@@ -236,18 +236,18 @@ static void noise_is_normal_and_belongs_to_its_place(void **state)
 
 static void check_best(fixture *f)
 {
-    enum { N = 40, WIDTH = 1000 };
+    enum { N = 40, WIDTH = 3000 };
     float *x = random_floats(f, N * WIDTH);
     int32_t best[N];
     for (int64_t i = 0; i < N; i++) {
-        x[i * WIDTH + i * 20 + 7] = 100;
+        x[i * WIDTH + i * 70 + 7] = 100;
         if (i % 2)
-            x[i * WIDTH + 999] = 100; /* of equals the first */
+            x[i * WIDTH + 2999] = 100; /* of equals the first */
     }
     x[0] = 200;
     f->ops->row_best(f->exec, best, x, N, WIDTH);
     for (int64_t i = 0; i < N; i++)
-        assert_int_equal(best[i], i ? i * 20 + 7 : 0);
+        assert_int_equal(best[i], i ? i * 70 + 7 : 0);
     free(x);
 }
 

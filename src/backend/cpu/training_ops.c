@@ -59,6 +59,23 @@ typedef struct best_arguments {
     int64_t width;
 } best_arguments;
 
+enum { BEST_LANES = 16, BEST_PIECE = 64 * BEST_LANES };
+
+/* Whether one of BEST_PIECE numbers is larger than `top`; the compiler makes vectors of it. */
+static bool has_larger(const float *x, float top)
+{
+    float lanes[BEST_LANES];
+    for (int k = 0; k < BEST_LANES; k++)
+        lanes[k] = top;
+    for (int i = 0; i < BEST_PIECE; i += BEST_LANES)
+        for (int k = 0; k < BEST_LANES; k++)
+            lanes[k] = x[i + k] > lanes[k] ? x[i + k] : lanes[k];
+    for (int k = 0; k < BEST_LANES; k++)
+        if (lanes[k] > top)
+            return true;
+    return false;
+}
+
 static void best_rows(void *context, int64_t begin, int64_t end, int thread)
 {
     const best_arguments *a = context;
@@ -66,9 +83,14 @@ static void best_rows(void *context, int64_t begin, int64_t end, int thread)
     for (int64_t i = begin; i < end; i++) {
         const float *row = a->x + i * a->width;
         int64_t best = 0;
-        for (int64_t c = 1; c < a->width; c++)
-            if (row[c] > row[best])
-                best = c;
+        for (int64_t at = 0; at < a->width; at += BEST_PIECE) {
+            int64_t to = a->width - at < BEST_PIECE ? a->width : at + BEST_PIECE;
+            if (to - at == BEST_PIECE && !has_larger(row + at, row[best]))
+                continue;
+            for (int64_t c = at; c < to; c++)
+                if (row[c] > row[best])
+                    best = c;
+        }
         a->best[i] = (int32_t)best;
     }
 }
