@@ -163,7 +163,14 @@ void drawing_marked_axis(drawing *d, drawing_axis axis, const int64_t *values, s
 static void write_own_ids(FILE *out, const char *svg, const char *end, const char *name)
 {
     static const char *const ids[] = {"gpPt", "gpDot", "gnuplot_canvas", "textbox", "greybox"};
+    char unnamed[DRAWING_NAME_BYTES + 16];
+    int unnamed_length = snprintf(unnamed, sizeof unnamed, "<title>%s_plot_", name);
     while (svg < end) {
+        if (strncmp(svg, unnamed, (size_t)unnamed_length) == 0) { /* what a browser would show for a curve without a name */
+            const char *close = strstr(svg, "</title>");
+            svg = close ? close + strlen("</title>") : end;
+            continue;
+        }
         bool attribute = svg[0] == '#' || (strncmp(svg, "id=", 3) == 0 && svg[3]);
         size_t lead = !attribute ? 1 : svg[0] == '#' ? 1 : 4;
         fwrite(svg, 1, lead, out);

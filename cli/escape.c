@@ -59,8 +59,8 @@ void escape_gnuplot(FILE *out, const char *text, int limit)
         }
         if (length == 0 || *p == '\n' || *p == '\t')
             fputs(REPLACEMENT, out);
-        else if (*p == '\'')
-            fputs("''", out);
+        else if (*p == '\'') /* doubled it would be one too, but not at the begin of a string */
+            fputs("’", out);
         else if (*p == '`') /* the one sign that could run something */
             fputs("‘", out);
         else

@@ -125,8 +125,8 @@ static fam_status complain(int fd, fam_error *error)
     for (char *next = text; (next = strstr(next, "line ")) != NULL; next++)
         line = next; /* "line 12: undefined variable", behind the line itself and a mark */
     line += strspn(line, " \t\n^");
-    return failure(error, FAM_STATUS_FAILED, "gnuplot: could not draw: %.*s", (int)strcspn(line, "\n"),
-                   *line ? line : "it ended without a word");
+    line[strcspn(line, "\n")] = '\0';
+    return failure(error, FAM_STATUS_FAILED, "gnuplot: could not draw: %s", *line ? line : "it ended without a word");
 }
 
 fam_status gnuplot_run(char **out, size_t *size, const char *script, size_t script_size, fam_error *error)

@@ -112,14 +112,15 @@ static void percent_axis(drawing *d, const char *label)
     fprintf(d->script, "set ylabel '%s'\nset yrange [-3:103]\nset ytics 0,20,100\nset format y '%%.0f %%%%'\n", label);
 }
 
-/* Logarithmic where the smoothed numbers want it; the raw ones may leave it a little. */
-static void value_axis(drawing *d, const char *label, double low, double high)
+/* Logarithmic where the smoothed numbers, low to high, want it. The raw ones are in it as far as they do not press the
+ * others into a corner. */
+static void value_axis(drawing *d, const char *label, double low, double high, double raw_low, double raw_high)
 {
     fprintf(d->script, "set ylabel '%s'\n", label);
     if (drawing_wants_log(low, high))
-        drawing_log_axis(d, DRAWING_Y, low / 1.4, high * 1.2);
+        drawing_log_axis(d, DRAWING_Y, fmax(fmin(low, raw_low), low / 4) / 1.15, fmin(fmax(high, raw_high), high * 4) * 1.15);
     else if (low >= 0)
-        fprintf(d->script, "set yrange [0:%.9g]\n", high > 0 ? high * 1.08 : 1);
+        fprintf(d->script, "set yrange [0:%.9g]\n", high > 0 ? fmin(fmax(high, raw_high), high * 2) * 1.05 : 1);
 }
 
 static void write_title(drawing *d, const char *name, const char *what)
@@ -205,7 +206,7 @@ static fam_status draw_loss(drawing *d, const run_curves *c, fam_error *error)
         }
     }
     step_axis(d, c->last_step);
-    value_axis(d, "loss (nats per token)", smooth_low, smooth_high);
+    value_axis(d, "loss (nats per token)", smooth_low, smooth_high, low, high);
     mark_promotions(d, c, 0.96);
     draw_pair(d, CURVE_LOSS, 0, "title 'training'");
     draw_validations(d, c, VALIDATION_LOSS, counts, "held out");
@@ -413,7 +414,7 @@ static fam_status compare(drawing *d, const comparison *what, const plotted_run 
     else if (what->id == CURVE_LEVEL)
         blocks_axis(d, high);
     else
-        value_axis(d, what->label, low, high);
+        value_axis(d, what->label, low, high, low, high);
     const char *comma = "plot ";
     for (size_t r = 0; r < count; r++) {
         if (!there[r])
