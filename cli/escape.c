@@ -12,7 +12,11 @@
 static size_t character(const unsigned char *p)
 {
     static const unsigned least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t length = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
+    size_t length = *p < 0x80                 ? 1
+                    : *p >= 0xc2 && *p < 0xe0 ? 2
+                    : *p >= 0xe0 && *p < 0xf0 ? 3
+                    : *p >= 0xf0 && *p < 0xf5 ? 4
+                                              : 0;
     if (length <= 1)
         return *p == '\n' || *p == '\t' || (*p >= 0x20 && *p != 0x7f) ? length : 0;
     unsigned code = *p & (0xffu >> (length + 1));

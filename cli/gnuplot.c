@@ -145,8 +145,9 @@ fam_status gnuplot_run(char **out, size_t *size, const char *script, size_t scri
         status = no_memory(error);
     int code = status == FAM_OK ? spawn(&child, streams) : 0;
     if (code == ENOENT || code == EACCES || code == ENOTDIR)
-        status = failure(error, FAM_STATUS_UNSUPPORTED,
-                         "plots: found no program gnuplot, need it: install the package gnuplot-nox (Debian) or gnuplot");
+        status =
+            failure(error, FAM_STATUS_UNSUPPORTED,
+                    "plots: found no program gnuplot, need it: install the package gnuplot-nox (Debian) or gnuplot");
     else if (code != 0)
         status = failure(error, FAM_STATUS_FAILED, "gnuplot: cannot be started: %s", strerror(code));
     if (status == FAM_OK && !wait_for(child))

@@ -1,6 +1,6 @@
 /*
- * tests/cli/markup.h: a strict look at SVG and HTML: every tag closed, in order; attributes quoted; entities known; each id
- * once, each reference to one that is there; nothing that runs or is fetched.
+ * tests/cli/markup.h: a strict look at SVG and HTML: every tag closed, in order; attributes quoted; entities known;
+ * each id once, each reference to one that is there; nothing that runs or is fetched.
  */
 #ifndef TESTS_CLI_MARKUP_H
 #define TESTS_CLI_MARKUP_H

@@ -11,24 +11,27 @@ static void need_gnuplot(void)
         skip(); /* gnuplot is not installed */
 }
 
-/* ---- fixtures ----------------------------------------------------------------------------------------------------- */
+/* ---- fixtures --------------------------------------------------------------------------------------------------- */
 
 enum { STEPS = 50 };
 
 /* A line of metrics as the trainer writes it. */
 static void write_step(FILE *out, int step, double loss, const char *more)
 {
-    fprintf(out, "{\"step\":%d,\"loss\":%.9g,\"loss_hex\":\"0x1p+0\",\"accuracy\":%.3f,\"answer_tokens\":64,\"blocks\":%d,"
-                 "\"tokens\":4096,\"gradient_norm\":%.9g,\"gradient_norm_hex\":\"0x1p+0\",\"clipped\":%s,\"skipped\":false,"
-                 "\"rate\":%.9g,\"prompt_rate\":%.9g,\"seconds\":0.25,\"level\":%d%s}\n",
-            step, loss, step / 60.0, step <= 20 ? 2 : 2 + step % 3, 5.0 / step, step <= 5 ? "true" : "false", 1e-5 * step, 2e-5 * step,
-            step <= 20 ? 2 : 4, more);
+    fprintf(out,
+            "{\"step\":%d,\"loss\":%.9g,\"loss_hex\":\"0x1p+0\",\"accuracy\":%.3f,\"answer_tokens\":64,\"blocks\":%d,"
+            "\"tokens\":4096,\"gradient_norm\":%.9g,\"gradient_norm_hex\":\"0x1p+0\",\"clipped\":%s,\"skipped\":false,"
+            "\"rate\":%.9g,\"prompt_rate\":%.9g,\"seconds\":0.25,\"level\":%d%s}\n",
+            step, loss, step / 60.0, step <= 20 ? 2 : 2 + step % 3, 5.0 / step, step <= 5 ? "true" : "false",
+            1e-5 * step, 2e-5 * step, step <= 20 ? 2 : 4, more);
 }
 
 static char *held_out(char out[3000], const char *name, double loss)
 {
-    snprintf(out, 3000, ",\"validation\":[{\"name\":\"%s\",\"sequences\":16,\"blocks\":4,\"loss\":%.9g,\"accuracy\":0.75,"
-                       "\"exact\":0.5}]", name, loss);
+    snprintf(out, 3000,
+             ",\"validation\":[{\"name\":\"%s\",\"sequences\":16,\"blocks\":4,\"loss\":%.9g,\"accuracy\":0.75,"
+             "\"exact\":0.5}]",
+             name, loss);
     return out;
 }
 
@@ -52,9 +55,10 @@ static const char *make_run(const char *name, double scale, const char *entry)
     FILE *out = fopen(run_file(path), "w");
     assert_non_null(out);
     for (int step = 1; step <= STEPS; step++)
-        write_step(out, step, scale * 5 / step, step == 20   ? ",\"promoted\":true"
-                                                : step % 25 == 0 ? held_out(more, entry, scale * 6 / step)
-                                                                 : "");
+        write_step(out, step, scale * 5 / step,
+                   step == 20       ? ",\"promoted\":true"
+                   : step % 25 == 0 ? held_out(more, entry, scale * 6 / step)
+                                    : "");
     assert_int_equal(fclose(out), 0);
     snprintf(path, sizeof path, "%s/recipe.yaml", name);
     run_write_text(path, recipe);
@@ -63,15 +67,20 @@ static const char *make_run(const char *name, double scale, const char *entry)
 
 static void write_system(FILE *out, const char *name, const char *mode, const char *reach)
 {
-    fprintf(out, "{\"name\":\"%s\",\"mode\":\"%s\",\"adapter\":null,\"block_size\":128,\"memory_segments\":0,\"fam_length\":16,"
-                 "\"state_norm\":\"rms\",\"fam_positions\":null,\"window\":null,\"dtype\":\"f32\",\"reach\":%s}", name, mode, reach);
+    fprintf(
+        out,
+        "{\"name\":\"%s\",\"mode\":\"%s\",\"adapter\":null,\"block_size\":128,\"memory_segments\":0,\"fam_length\":16,"
+        "\"state_norm\":\"rms\",\"fam_positions\":null,\"window\":null,\"dtype\":\"f32\",\"reach\":%s}",
+        name, mode, reach);
 }
 
 static void write_cell(FILE *out, const char *system, int length, double depth, double exact)
 {
-    fprintf(out, "{\"system\":\"%s\",\"length\":%d,\"depth\":%g,\"depth_from\":%g,\"depth_to\":%g,\"keys\":1,\"draws\":25,"
-                 "\"exact\":%g,\"exact_low\":%g,\"exact_high\":%g,\"parts\":%g,\"digits\":%g,\"nll\":%g,\"seconds\":2.5,"
-                 "\"tokens\":%d}", system, length, depth, depth, depth, exact, exact * 0.9, exact + (1 - exact) * 0.1, exact, exact,
+    fprintf(out,
+            "{\"system\":\"%s\",\"length\":%d,\"depth\":%g,\"depth_from\":%g,\"depth_to\":%g,\"keys\":1,\"draws\":25,"
+            "\"exact\":%g,\"exact_low\":%g,\"exact_high\":%g,\"parts\":%g,\"digits\":%g,\"nll\":%g,\"seconds\":2.5,"
+            "\"tokens\":%d}",
+            system, length, depth, depth, depth, exact, exact * 0.9, exact + (1 - exact) * 0.1, exact, exact,
             3 * (1 - exact), 25 * length);
 }
 
@@ -83,8 +92,11 @@ static const char *make_eval(const char *name, const char *task, const char *fir
     snprintf(path, sizeof path, "%s/results.json", name);
     FILE *out = fopen(run_file(path), "w");
     assert_non_null(out);
-    fprintf(out, "{\"kind\":\"fam-eval\",\"version\":1,\"task\":\"%s\",\"model\":\"m.gguf\",\"seed\":\"18446744073709551615\","
-                 "\"draws\":25,\"digits\":5,\"asked\":1,\"complete\":true,\"systems\":[", task);
+    fprintf(
+        out,
+        "{\"kind\":\"fam-eval\",\"version\":1,\"task\":\"%s\",\"model\":\"m.gguf\",\"seed\":\"18446744073709551615\","
+        "\"draws\":25,\"digits\":5,\"asked\":1,\"complete\":true,\"systems\":[",
+        task);
     write_system(out, first, "fam", "null");
     fputc(',', out);
     write_system(out, "bswa", "bswa", "3072");
@@ -143,7 +155,7 @@ static int points_in(const char *plot)
     return count;
 }
 
-/* ---- training ----------------------------------------------------------------------------------------------------- */
+/* ---- training --------------------------------------------------------------------------------------------------- */
 
 static void a_run_is_a_page_with_its_pictures(void **state)
 {
@@ -157,9 +169,20 @@ static void a_run_is_a_page_with_its_pictures(void **state)
     assert_string_equal(result.out, run_file("tutorial/report.html"));
     run_free(&result);
     char *page = page_of(run_file("tutorial/report.html"));
-    static const char *const parts[] = {"<h1>tutorial</h1>", "step 50 of 60", "smol &quot;&lt;b&gt;&amp;.gguf", "204,800",
-                                        "LoRA of rank 8", "10.0 % of the steps", "16,384 tokens per second", "75.0 %", "50.0 %",
-                                        "0.1200", "&lt;/pre&gt;&lt;script&gt;", "4 blocks", "clipped above 1", "clipped (5)"};
+    static const char *const parts[] = {"<h1>tutorial</h1>",
+                                        "step 50 of 60",
+                                        "smol &quot;&lt;b&gt;&amp;.gguf",
+                                        "204,800",
+                                        "LoRA of rank 8",
+                                        "10.0 % of the steps",
+                                        "16,384 tokens per second",
+                                        "75.0 %",
+                                        "50.0 %",
+                                        "0.1200",
+                                        "&lt;/pre&gt;&lt;script&gt;",
+                                        "4 blocks",
+                                        "clipped above 1",
+                                        "clipped (5)"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         expect_contains(page, parts[i]);
     assert_int_equal(markup_count(page, "<svg"), 6);
@@ -203,8 +226,10 @@ static void runs_are_compared(void **state)
     free(marks);
     free(svg);
     free(page);
-    expect_refused(run("plot", one, make_eval("eval", "passkey", "fam"), "--out", out), 3, "found an evaluation, need a training run");
-    expect_refused(run("plot", one, one, one, one, one, one, one, one, one, "--out", out), 2, "found 9 paths, need at most 8");
+    expect_refused(run("plot", one, make_eval("eval", "passkey", "fam"), "--out", out), 3,
+                   "found an evaluation, need a training run");
+    expect_refused(run("plot", one, one, one, one, one, one, one, one, one, "--out", out), 2,
+                   "found 9 paths, need at most 8");
 }
 
 /* Appends to the run's metrics. */
@@ -257,11 +282,14 @@ static void an_empty_or_short_run_is_drawn(void **state)
     (void)state;
     need_gnuplot();
     make_folder("run");
-    static const char *const texts[] = {"", "{\"step\":1}\n", "{\"step\":1,\"loss\":2.5,\"tokens\":1,\"seconds\":0}\n",
-                                        "{\"step\":1,\"loss\":0,\"gradient_norm\":0,\"rate\":0,\"prompt_rate\":0,\"blocks\":1}\n",
-                                        "{\"step\":9007199254740992,\"loss\":1e300,\"gradient_norm\":5e-324,\"level\":3,\"promoted\":true}\n",
-                                        "{\"step\":3,\"loss\":-1e300,\"accuracy\":1e300}\n{\"step\":2,\"loss\":1e-300}\n",
-                                        "{\"step\":7,\"loss\":null,\"skipped\":true,\"gradient_norm\":1,\"level\":9007199254740992}\n"};
+    static const char *const texts[] = {
+        "",
+        "{\"step\":1}\n",
+        "{\"step\":1,\"loss\":2.5,\"tokens\":1,\"seconds\":0}\n",
+        "{\"step\":1,\"loss\":0,\"gradient_norm\":0,\"rate\":0,\"prompt_rate\":0,\"blocks\":1}\n",
+        "{\"step\":9007199254740992,\"loss\":1e300,\"gradient_norm\":5e-324,\"level\":3,\"promoted\":true}\n",
+        "{\"step\":3,\"loss\":-1e300,\"accuracy\":1e300}\n{\"step\":2,\"loss\":1e-300}\n",
+        "{\"step\":7,\"loss\":null,\"skipped\":true,\"gradient_norm\":1,\"level\":9007199254740992}\n"};
     static const int pictures[] = {0, 0, 1, 3, 3, 2, 2};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         run_write_text("run/metrics.jsonl", texts[i]);
@@ -282,8 +310,8 @@ static void a_long_run_gives_a_short_page(void **state)
     FILE *out = fopen(run_file("run/metrics.jsonl"), "w");
     assert_non_null(out);
     for (int step = 1; step <= 200000; step++)
-        fprintf(out, "{\"step\":%d,\"loss\":%d.5,\"gradient_norm\":%d,\"rate\":1e-3,\"accuracy\":0.5,\"blocks\":%d}\n", step,
-                step == 123457 ? 900 : 1 + step % 7, 1 + step % 11, 1 + step % 5);
+        fprintf(out, "{\"step\":%d,\"loss\":%d.5,\"gradient_norm\":%d,\"rate\":1e-3,\"accuracy\":0.5,\"blocks\":%d}\n",
+                step, step == 123457 ? 900 : 1 + step % 7, 1 + step % 11, 1 + step % 5);
     assert_int_equal(fclose(out), 0);
     run_result result = run("plot", run_file("run"));
     expect_code(result, 0);
@@ -295,7 +323,7 @@ static void a_long_run_gives_a_short_page(void **state)
     free(page_of(run_file("run/report.html")));
 }
 
-/* ---- evaluations -------------------------------------------------------------------------------------------------- */
+/* ---- evaluations ------------------------------------------------------------------------------------------------ */
 
 static void an_evaluation_is_a_page_with_tables_and_curves(void **state)
 {
@@ -307,8 +335,13 @@ static void an_evaluation_is_a_page_with_tables_and_curves(void **state)
     expect_contains(result.out, "eval/report.html");
     run_free(&result);
     char *page = page_of(run_file("eval/report.html"));
-    static const char *const parts[] = {"18446744073709551615", "3,072 tokens", "no limit", "mode fam, block size 128", "A note &lt;i&gt;.",
-                                        "94.0 <span class=\"interval\">(84.6 to 94.6)", "0.181",
+    static const char *const parts[] = {"18446744073709551615",
+                                        "3,072 tokens",
+                                        "no limit",
+                                        "mode fam, block size 128",
+                                        "A note &lt;i&gt;.",
+                                        "94.0 <span class=\"interval\">(84.6 to 94.6)",
+                                        "0.181",
                                         "<tr><td>8,192</td><td>1</td><td>1</td><td>25</td>"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         expect_contains(page, parts[i]);
@@ -333,7 +366,8 @@ static void an_evaluation_is_a_page_with_tables_and_curves(void **state)
     expect_contains(page, "eval: fam");
     expect_contains(page, "other: bswa");
     free(page);
-    expect_refused(run("plot", folder, make_eval("third", "recall", "fam"), "--out", out), 3, "found the task recall, need passkey");
+    expect_refused(run("plot", folder, make_eval("third", "recall", "fam"), "--out", out), 3,
+                   "found the task recall, need passkey");
 }
 
 static void the_loss_by_depth_is_drawn(void **state)
@@ -341,13 +375,18 @@ static void the_loss_by_depth_is_drawn(void **state)
     (void)state;
     need_gnuplot();
     make_folder("eval");
-    run_write_text("eval/results.json",
-                   "{\"kind\":\"fam-eval\",\"version\":1,\"task\":\"text\",\"model\":null,\"seed\":\"0\",\"draws\":2,\"digits\":5,\"asked\":1,"
-                   "\"complete\":false,\"systems\":[{\"name\":\"fam\"}],\"cells\":[{\"system\":\"fam\",\"length\":512,\"depth\":null,"
-                   "\"depth_from\":0,\"depth_to\":1,\"keys\":0,\"draws\":1,\"exact\":null,\"exact_low\":null,\"exact_high\":null,"
-                   "\"parts\":null,\"digits\":null,\"nll\":3,\"seconds\":1,\"tokens\":512}],\"by_depth\":["
-                   "{\"system\":\"fam\",\"length\":512,\"from\":0,\"to\":255,\"draws\":2,\"nll\":3.25,\"nll_low\":3,\"nll_high\":3.5},"
-                   "{\"system\":\"fam\",\"length\":512,\"from\":256,\"to\":511,\"draws\":1,\"nll\":2.5,\"nll_low\":null,\"nll_high\":null}]}");
+    run_write_text(
+        "eval/results.json",
+        "{\"kind\":\"fam-eval\",\"version\":1,\"task\":\"text\",\"model\":null,\"seed\":\"0\",\"draws\":2,\"digits\":5,"
+        "\"asked\":1,"
+        "\"complete\":false,\"systems\":[{\"name\":\"fam\"}],\"cells\":[{\"system\":\"fam\",\"length\":512,\"depth\":"
+        "null,"
+        "\"depth_from\":0,\"depth_to\":1,\"keys\":0,\"draws\":1,\"exact\":null,\"exact_low\":null,\"exact_high\":null,"
+        "\"parts\":null,\"digits\":null,\"nll\":3,\"seconds\":1,\"tokens\":512}],\"by_depth\":["
+        "{\"system\":\"fam\",\"length\":512,\"from\":0,\"to\":255,\"draws\":2,\"nll\":3.25,\"nll_low\":3,\"nll_high\":"
+        "3.5},"
+        "{\"system\":\"fam\",\"length\":512,\"from\":256,\"to\":511,\"draws\":1,\"nll\":2.5,\"nll_low\":null,\"nll_"
+        "high\":null}]}");
     run_result result = run("plot", run_file("eval"), "--svg", run_file("figures"));
     expect_code(result, 0);
     run_free(&result);
@@ -373,14 +412,22 @@ static void wrong_results_are_named(void **state)
         {"{}", "\"kind\""},
         {"{\"kind\":\"fam-eval\",\"version\":2}", "found version 2, need 1"},
         {"{\"kind\":\"fam-eval\",\"version\":1,\"task\":7}", "\"task\": found something else, need a string"},
-        {"{\"kind\":\"fam-eval\",\"version\":1,\"task\":\"t\",\"model\":null,\"seed\":\"1\",\"draws\":1,\"digits\":1,\"asked\":1,"
-         "\"systems\":[{\"name\":\"a\"},{\"name\":\"a\"}]}", "systems[1]: \"name\": found something else, need a name that no other"},
-        {"{\"kind\":\"fam-eval\",\"version\":1,\"task\":\"t\",\"model\":null,\"seed\":\"1\",\"draws\":1,\"digits\":1,\"asked\":1,"
-         "\"systems\":[{\"name\":\"a\"}],\"cells\":[{\"system\":\"b\"}]}", "cells[0]: \"system\": found something else, need the name"},
-        {"{\"kind\":\"fam-eval\",\"version\":1,\"task\":\"t\",\"model\":null,\"seed\":\"1\",\"draws\":1,\"digits\":1,\"asked\":1,"
-         "\"systems\":[{\"name\":\"a\"}],\"cells\":[{\"system\":\"a\",\"length\":1e3}]}", "cells[0]: \"length\": found something else"},
-        {"{\"kind\":\"fam-eval\",\"version\":1,\"task\":\"t\",\"model\":null,\"seed\":\"1\",\"draws\":1,\"digits\":1,\"asked\":1,"
-         "\"systems\":[{\"name\":\"a\"}],\"cells\":[],\"by_depth\":3}", "\"by_depth\": found something else, need an array"},
+        {"{\"kind\":\"fam-eval\",\"version\":1,\"task\":\"t\",\"model\":null,\"seed\":\"1\",\"draws\":1,\"digits\":1,"
+         "\"asked\":1,"
+         "\"systems\":[{\"name\":\"a\"},{\"name\":\"a\"}]}",
+         "systems[1]: \"name\": found something else, need a name that no other"},
+        {"{\"kind\":\"fam-eval\",\"version\":1,\"task\":\"t\",\"model\":null,\"seed\":\"1\",\"draws\":1,\"digits\":1,"
+         "\"asked\":1,"
+         "\"systems\":[{\"name\":\"a\"}],\"cells\":[{\"system\":\"b\"}]}",
+         "cells[0]: \"system\": found something else, need the name"},
+        {"{\"kind\":\"fam-eval\",\"version\":1,\"task\":\"t\",\"model\":null,\"seed\":\"1\",\"draws\":1,\"digits\":1,"
+         "\"asked\":1,"
+         "\"systems\":[{\"name\":\"a\"}],\"cells\":[{\"system\":\"a\",\"length\":1e3}]}",
+         "cells[0]: \"length\": found something else"},
+        {"{\"kind\":\"fam-eval\",\"version\":1,\"task\":\"t\",\"model\":null,\"seed\":\"1\",\"draws\":1,\"digits\":1,"
+         "\"asked\":1,"
+         "\"systems\":[{\"name\":\"a\"}],\"cells\":[],\"by_depth\":3}",
+         "\"by_depth\": found something else, need an array"},
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         run_write_text("eval/results.json", texts[i][0]);
@@ -393,7 +440,7 @@ static void wrong_results_are_named(void **state)
     expect_refused(run("plot"), 2, "found no PATH");
 }
 
-/* ---- hostile names ------------------------------------------------------------------------------------------------ */
+/* ---- hostile names ---------------------------------------------------------------------------------------------- */
 
 static void names_are_text_and_nothing_else(void **state)
 {
@@ -402,12 +449,14 @@ static void names_are_text_and_nothing_else(void **state)
     char touched[600], entry[2400];
     snprintf(touched, sizeof touched, "%s", run_file("touched"));
     /* In JSON; as the name of a folder it may hold no slash. */
-    snprintf(entry, sizeof entry, "'; system \\\"touch %s\\\"; `touch %s` $(touch %s) @x %%s \\n</text><script>alert(1)</script>&", touched,
+    snprintf(entry, sizeof entry,
+             "'; system \\\"touch %s\\\"; `touch %s` $(touch %s) @x %%s \\n</text><script>alert(1)</script>&", touched,
              touched, touched);
     make_run("run", 1, entry);
     make_run("';`touch touched`\"<script>&@x\\", 1, "\\u202e\\u0007");
-    run_result result = run_plan_now((run_plan){.arguments = {"plot", "run", "';`touch touched`\"<script>&@x\\", "--out", "o.html", "--svg",
-                                                "svg"}, .directory = run_folder});
+    run_result result = run_plan_now(
+        (run_plan){.arguments = {"plot", "run", "';`touch touched`\"<script>&@x\\", "--out", "o.html", "--svg", "svg"},
+                   .directory = run_folder});
     expect_code(result, 0);
     run_free(&result);
     free(page_of(run_file("o.html")));
@@ -427,7 +476,7 @@ static void names_are_text_and_nothing_else(void **state)
     assert_int_equal(access(touched, F_OK), -1);
 }
 
-/* ---- files and the program gnuplot -------------------------------------------------------------------------------- */
+/* ---- files and the program gnuplot ------------------------------------------------------------------------------ */
 
 /* With this folder alone on PATH. */
 static run_result plot_with_path(const char *folder, const char *run_path)
@@ -451,7 +500,8 @@ static void a_gnuplot_that_is_missing_or_fails_leaves_the_old_report(void **stat
     (void)state;
     const char *folder = make_run("run", 1, "recall"), *bin = make_folder("bin");
     run_write_text("run/report.html", "old");
-    expect_refused(plot_with_path(bin, folder), 3, "found no program gnuplot, need it: install the package gnuplot-nox");
+    expect_refused(plot_with_path(bin, folder), 3,
+                   "found no program gnuplot, need it: install the package gnuplot-nox");
     static const char *const fakes[][2] = {
         {"#!/bin/sh\necho '\"-\", line 7: wrong' >&2\nexit 1\n", "gnuplot: could not draw: line 7: wrong"},
         {"#!/bin/sh\nexit 1\n", "gnuplot: could not draw: it ended without a word"},
@@ -459,7 +509,8 @@ static void a_gnuplot_that_is_missing_or_fails_leaves_the_old_report(void **stat
         {"#!/bin/sh\nexit 0\n", "gnuplot: found 0 pictures, need 6"},
         {"#!/bin/sh\necho '<?xml version=\"1.0\"?><svg>'\n", "found half a picture"},
         {"#!/bin/sh\necho '<?xml version=\"1.0\"?><svg></svg>'\n", "found 1 pictures, need 6"},
-        {"#!/bin/sh\nfor i in 1 2 3 4 5 6 7; do echo '<?xml version=\"1.0\"?><svg></svg>'; done\n", "found 6 pictures, need 6"},
+        {"#!/bin/sh\nfor i in 1 2 3 4 5 6 7; do echo '<?xml version=\"1.0\"?><svg></svg>'; done\n",
+         "found 6 pictures, need 6"},
     };
     for (size_t i = 0; i < sizeof fakes / sizeof *fakes; i++) {
         fake_gnuplot(fakes[i][0]);
@@ -476,7 +527,8 @@ static void what_is_no_regular_file_is_not_replaced(void **state)
     need_gnuplot();
     const char *folder = make_run("run", 1, "recall");
     assert_int_equal(symlink("elsewhere", run_file("link")), 0);
-    expect_refused(run("plot", folder, "--out", run_file("link")), 5, "link: cannot be written: found something that is no regular file");
+    expect_refused(run("plot", folder, "--out", run_file("link")), 5,
+                   "link: cannot be written: found something that is no regular file");
     expect_refused(run("plot", folder, "--out", "/dev/null"), 5, "/dev/null: cannot be written");
     expect_refused(run("plot", folder, "--out", run_file("no/where.html")), 5, "where.html: cannot be written");
     run_write_text("file", "");
@@ -488,12 +540,12 @@ static void what_is_no_regular_file_is_not_replaced(void **state)
     assert_int_equal(access(run_file("run/report.html"), F_OK), 0);
 }
 
-/* ---- fam train ---------------------------------------------------------------------------------------------------- */
+/* ---- fam train -------------------------------------------------------------------------------------------------- */
 
-#define TRAIN(out, ...)                                                                                                                  \
-    run("train", suite_path("recipes/tutorial.yaml"), "--out", out, "--set", "train.steps=2", "--set", "optimizer.warmup_steps=1", "--set", \
-        "train.tokens_per_step=256", "--set", "train.sequences=2", "--set", "validation.every=1", "--set", "validation.sequences=1",     \
-        __VA_ARGS__)
+#define TRAIN(out, ...)                                                                                                \
+    run("train", suite_path("recipes/tutorial.yaml"), "--out", out, "--set", "train.steps=2", "--set",                 \
+        "optimizer.warmup_steps=1", "--set", "train.tokens_per_step=256", "--set", "train.sequences=2", "--set",       \
+        "validation.every=1", "--set", "validation.sequences=1", __VA_ARGS__)
 
 static void training_draws_its_report_and_goes_on_without(void **state)
 {
@@ -518,7 +570,8 @@ static void training_draws_its_report_and_goes_on_without(void **state)
     setenv("PATH", path, 1);
     free(path);
     expect_code(result, 0);
-    assert_int_equal(markup_count(result.err, "no report.html, the training goes on without: plots: found no program gnuplot"), 1);
+    assert_int_equal(
+        markup_count(result.err, "no report.html, the training goes on without: plots: found no program gnuplot"), 1);
     run_free(&result);
     assert_int_equal(access(run_file("bare/result"), F_OK), 0);
 }

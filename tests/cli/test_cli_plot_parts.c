@@ -1,6 +1,6 @@
 /*
- * What fam plot is made of: curves of bounded size, recipes and headers as far as they are looked at, text made harmless,
- * axes.
+ * What fam plot is made of: curves of bounded size, recipes and headers as far as they are looked at, text made
+ * harmless, axes.
  */
 #include <math.h>
 #include <stdio.h>
@@ -34,7 +34,10 @@ static run_curves *long_run(int steps, int peak, int dip)
     char *text = malloc((size_t)steps * 64), *p = text;
     assert_non_null(text);
     for (int step = 1; step <= steps; step++)
-        p += sprintf(p, "{\"step\":%d,\"loss\":%s,\"skipped\":%s}\n", step, step == peak ? "1000" : step == dip ? "0.001" : "1",
+        p += sprintf(p, "{\"step\":%d,\"loss\":%s,\"skipped\":%s}\n", step,
+                     step == peak  ? "1000"
+                     : step == dip ? "0.001"
+                                   : "1",
                      step == peak ? "true" : "false");
     run_curves *curves = read_curves(text, (size_t)(p - text), FAM_OK);
     free(text);
@@ -61,7 +64,8 @@ static void lowest_and_highest_stay_whatever_the_length(void **state)
             if (bucket->count > 0 && bucket->low == 0.001)
                 assert_int_equal(bucket->low_step, steps[i] / 2 + 1);
             if (bucket->count > 0 && (bucket->low_step / c->width != b || bucket->high_step / c->width != b))
-                fail_msg("bucket %d has the steps %lld and %lld", b, (long long)bucket->low_step, (long long)bucket->high_step);
+                fail_msg("bucket %d has the steps %lld and %lld", b, (long long)bucket->low_step,
+                         (long long)bucket->high_step);
         }
         assert_int_equal(count, steps[i]);
         assert_int_equal(skipped, 1);
@@ -74,7 +78,8 @@ static void lowest_and_highest_stay_whatever_the_length(void **state)
 static void smoothing_keeps_a_constant_and_gaps(void **state)
 {
     (void)state;
-    static const char text[] = "{\"step\":1,\"loss\":3}\n{\"step\":2,\"loss\":3}\n{\"step\":3,\"loss\":null}\n{\"step\":9,\"loss\":3}\n";
+    static const char text[] =
+        "{\"step\":1,\"loss\":3}\n{\"step\":2,\"loss\":3}\n{\"step\":3,\"loss\":null}\n{\"step\":9,\"loss\":3}\n";
     run_curves *c = read_curves(text, strlen(text), FAM_OK);
     double *smooth = run_curves_smoothed(c, CURVE_LOSS);
     assert_non_null(smooth);
@@ -143,11 +148,13 @@ static void text_is_made_harmless(void **state)
         {"", "", "''"},
         {"a<b>&\"'", "a&lt;b&gt;&amp;&quot;&#39;", "'a<b>&\"’'"},
         {"`x`\n", "`x`\n", "'‘x‘\xef\xbf\xbd'"},
-        {"\x01\x7f\xc2\x85z", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz", "'\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz'"},
+        {"\x01\x7f\xc2\x85z", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz",
+         "'\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz'"},
         {"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80", "ä€😀", "'ä€😀'"},
         {"\xc0\xaf\xed\xa0\x80x", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdx",
          "'\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdx'"},
-        {"\xe2\x80\xae!\xc3", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd!\xef\xbf\xbd", "'\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd!\xef\xbf\xbd'"},
+        {"\xe2\x80\xae!\xc3", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd!\xef\xbf\xbd",
+         "'\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd!\xef\xbf\xbd'"},
         {"abcdefghijklmnop", "abcdefghijklmnop", "'abcdefghijkl…'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -163,11 +170,13 @@ static void a_recipe_is_facts_by_path(void **state)
 {
     (void)state;
     static recipe_facts facts;
-    static const char text[] = "model:\n  path: null\n  new: {layers: 2, list: [a, b]}\ndata:\n- kind: recall\n  shares: [1, [2, 3]]\n"
-                               "- kind: text\nanchor: &x 1\nalias: *x\ntrain: {steps: 7}\n";
+    static const char text[] =
+        "model:\n  path: null\n  new: {layers: 2, list: [a, b]}\ndata:\n- kind: recall\n  shares: [1, [2, 3]]\n"
+        "- kind: text\nanchor: &x 1\nalias: *x\ntrain: {steps: 7}\n";
     recipe_facts_read(&facts, text, strlen(text));
-    static const char *const want[][2] = {{"model.new.layers", "2"}, {"model.new.list[1]", "b"}, {"data[0].kind", "recall"},
-                                          {"data[0].shares[1][0]", "2"}, {"data[1].kind", "text"}, {"train.steps", "7"}};
+    static const char *const want[][2] = {{"model.new.layers", "2"},  {"model.new.list[1]", "b"},
+                                          {"data[0].kind", "recall"}, {"data[0].shares[1][0]", "2"},
+                                          {"data[1].kind", "text"},   {"train.steps", "7"}};
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         const char *value = recipe_fact_get(&facts, want[i][0]);
         if (!value || strcmp(value, want[i][1]) != 0)
@@ -189,9 +198,15 @@ static void weights_are_counted_from_a_header(void **state)
         const char *json;
         int64_t count;
     } cases[] = {{"{\"__metadata__\":{\"a\":\"b\"},\"x\":{\"dtype\":\"F32\",\"shape\":[3,4],\"data_offsets\":[0,48]},"
-                  "\"y\":{\"shape\":[]}}", 13},
-                 {"{}", 0}, {"[]", -1}, {"{\"x\":1}", -1}, {"{\"x\":{\"shape\":[-1]}}", -1},
-                 {"{\"x\":{\"shape\":[4294967296,4294967296]}}", -1}, {"{\"x\":{\"shape\":[0,9007199254740992,2]}}", 0}, {"", -1}};
+                  "\"y\":{\"shape\":[]}}",
+                  13},
+                 {"{}", 0},
+                 {"[]", -1},
+                 {"{\"x\":1}", -1},
+                 {"{\"x\":{\"shape\":[-1]}}", -1},
+                 {"{\"x\":{\"shape\":[4294967296,4294967296]}}", -1},
+                 {"{\"x\":{\"shape\":[0,9007199254740992,2]}}", 0},
+                 {"", -1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(weights_count_of_header(cases[i].json, strlen(cases[i].json)), cases[i].count);
 }
@@ -215,7 +230,8 @@ static void counts_are_told_in_powers_of_1024(void **state)
     static const struct {
         int64_t value;
         const char *text;
-    } cases[] = {{1, "1"}, {1000, "1,000"}, {1024, "1k"}, {3072, "3k"}, {10000000, "10,000,000"}, {1048576, "1M"}, {10485760, "10M"}};
+    } cases[] = {{1, "1"},        {1000, "1,000"},  {1024, "1k"}, {3072, "3k"}, {10000000, "10,000,000"},
+                 {1048576, "1M"}, {10485760, "10M"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[DRAWING_COUNT_BYTES];
         assert_string_equal(drawing_count(text, cases[i].value), cases[i].text);

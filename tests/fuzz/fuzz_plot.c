@@ -1,6 +1,6 @@
 /*
- * Fuzz target: what fam plot reads. The first byte says what the rest is: metrics.jsonl, results.json, a recipe, the header
- * of a safetensors file. What reads must be told to gnuplot (as a script, not run) and to a page without harm.
+ * Fuzz target: what fam plot reads. The first byte says what the rest is: metrics.jsonl, results.json, a recipe, the
+ * header of a safetensors file. What reads must be told to gnuplot (as a script, not run) and to a page without harm.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_error(fam_status status, const fam_error *error)
 {
-    if (status != FAM_OK && (error->status != status || strncmp(error->message, "r", 1) != 0 || strchr(error->message, '\n')))
+    if (status != FAM_OK &&
+        (error->status != status || strncmp(error->message, "r", 1) != 0 || strchr(error->message, '\n')))
         abort();
 }
 
