@@ -168,9 +168,10 @@ static const char *promotions_note(const run_curves *c)
 
 static void smoothing_note(drawing *d, const run_curves *c, const char *more)
 {
-    drawing_note(d, "Thin: %s. Thick: mean over about %lld steps. %s",
+    char number[NUMBER_GROUPED_BYTES];
+    drawing_note(d, "Thin: %s. Thick: mean over about %s steps. %s",
                  c->width == 1 ? "each step" : "lowest and highest of neighbouring steps",
-                 (long long)run_curves_smoothing(c), more);
+                 number_grouped(number, run_curves_smoothing(c)), more);
 }
 
 /* The raw numbers, faint, and the smoothed ones over them. */
@@ -412,6 +413,7 @@ static fam_status compare(drawing *d, const comparison *what, const plotted_run 
 {
     int64_t points[DRAWING_COLOURS][CURVE_VALIDATIONS] = {{0}}, last = 0, validations = 0;
     bool there[DRAWING_COLOURS], any = false;
+    char number[NUMBER_GROUPED_BYTES];
     double low = INFINITY, high = -INFINITY, ignored, ignored_too;
     fam_status status = FAM_OK;
     for (size_t r = 0; r < count; r++) {
@@ -429,8 +431,9 @@ static fam_status compare(drawing *d, const comparison *what, const plotted_run 
             validations += points[r][i] = write_validation(d, runs[r]->curves, r, i, what->which, what->scale);
     }
     if (what->id != CURVE_LEVEL)
-        drawing_note(d, "Lines: mean over about %lld steps in training.%s",
-                     (long long)run_curves_smoothing(runs[0]->curves), validations > 0 ? " Marks: held out." : "");
+        drawing_note(d, "Lines: mean over about %s steps in training.%s",
+                     number_grouped(number, run_curves_smoothing(runs[0]->curves)),
+                     validations > 0 ? " Marks: held out." : "");
     step_axis(d, last);
     if (what->id == CURVE_ACCURACY)
         percent_axis(d, what->label);

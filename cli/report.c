@@ -71,6 +71,17 @@ static void name_of(char out[CURVE_NAME_BYTES], const char *path)
     snprintf(out, CURVE_NAME_BYTES, "%.100s", last && last[1] ? last + 1 : path);
 }
 
+/* A name that another path has too says nothing: then the path as it was given. */
+static void name_apart(material *m, size_t i, const char *path)
+{
+    for (size_t k = 0; k < i; k++) {
+        if (strcmp(m->names[k], m->names[i]) == 0) {
+            snprintf(m->names[i], CURVE_NAME_BYTES, "%.100s", path);
+            return;
+        }
+    }
+}
+
 /* The recipe beside the metrics, as far as there is one: the curves do not need it. */
 static fam_status read_recipe(material *m, size_t i, const char *metrics, fam_error *error)
 {
@@ -144,6 +155,7 @@ static fam_status read_material(material *m, const char *const *paths, size_t co
                            m->training ? "a training run" : "an evaluation");
         m->training = training;
         name_of(m->names[i], paths[i]);
+        name_apart(m, i, paths[i]);
         status = training ? read_run(m, i, file, error) : read_results(m, i, file, error);
         if (status != FAM_OK)
             return status;

@@ -76,7 +76,7 @@ static void write_facts(FILE *html, const plotted_run *run)
     progress_duration(duration, c->seconds);
     report_fact(html, "Time in steps", "%s", duration);
     if (c->seconds > 0)
-        report_fact(html, "Speed", "%s tokens per second",
+        report_fact(html, "Speed", "%s tokens/s",
                     number_grouped(number, (int64_t)fmin(c->tokens / c->seconds, 9e18)));
     if (c->lines > 0)
         report_fact(html, "Clipped", "%.1f %% of the steps", 100 * (double)c->clipped_steps / (double)c->lines);

@@ -329,7 +329,9 @@ static double deviation(const run_curves *curves)
 
 int64_t run_curves_smoothing(const run_curves *curves)
 {
-    return (int64_t)llround(deviation(curves) * sqrt(2 * 3.14159265358979) * (double)curves->width);
+    double steps = deviation(curves) * sqrt(2 * 3.14159265358979) * (double)curves->width;
+    double unit = steps < 100 ? 1 : pow(10, floor(log10(steps)) - 1);
+    return (int64_t)(round(steps / unit) * unit); /* two digits say enough */
 }
 
 double *run_curves_smoothed(const run_curves *curves, curve_id id)

@@ -118,12 +118,14 @@ fam_status file_replace(const char *path, const char *data, size_t size, fam_err
 
 fam_status file_path(char out[FILE_PATH_BYTES], const char *directory, const char *name, fam_error *error)
 {
-    size_t length = strlen(directory);
-    bool slash = length > 0 && directory[length - 1] == '/';
-    if (length + strlen(name) + 2 > FILE_PATH_BYTES)
+    size_t length = strlen(directory), name_length = strlen(name);
+    if (length + name_length + 2 > FILE_PATH_BYTES)
         return failure(error, FAM_STATUS_INVALID_ARGUMENT,
                        "%.80s…: found a path of more than %d bytes, need a shorter one", directory, FILE_PATH_BYTES);
-    snprintf(out, FILE_PATH_BYTES, "%s%s%s", directory, slash ? "" : "/", name);
+    memmove(out, directory, length);
+    if (length > 0 && directory[length - 1] != '/')
+        out[length++] = '/';
+    memcpy(out + length, name, name_length + 1);
     return FAM_OK;
 }
 

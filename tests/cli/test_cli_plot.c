@@ -175,7 +175,7 @@ static void a_run_is_a_page_with_its_pictures(void **state)
                                         "204,800",
                                         "LoRA of rank 8",
                                         "10.0 % of the steps",
-                                        "16,384 tokens per second",
+                                        "16,384 tokens/s",
                                         "75.0 %",
                                         "50.0 %",
                                         "0.1200",
@@ -230,6 +230,22 @@ static void runs_are_compared(void **state)
                    "found an evaluation, need a training run");
     expect_refused(run("plot", one, one, one, one, one, one, one, one, one, "--out", out), 2,
                    "found 9 paths, need at most 8");
+}
+
+static void runs_of_one_name_are_told_apart(void **state)
+{
+    (void)state;
+    need_gnuplot();
+    make_run("one", 1, "recall");
+    make_folder("a");
+    make_run("a/one", 1, "recall");
+    result =
+        run_plan_now((run_plan){.arguments = {"plot", "one", "a/one", "--out", "same.html"}, .directory = run_folder});
+    expect_code(result, 0);
+    run_free(&result);
+    char *page = page_of(run_file("same.html"));
+    expect_contains(page, "<h1>one, a/one</h1>");
+    free(page);
 }
 
 /* Appends to the run's metrics. */
@@ -579,6 +595,7 @@ static void training_draws_its_report_and_goes_on_without(void **state)
 static const struct CMUnitTest tests[] = {
     test_in_folder(a_run_is_a_page_with_its_pictures),
     test_in_folder(runs_are_compared),
+    test_in_folder(runs_of_one_name_are_told_apart),
     test_in_folder(a_torn_last_line_is_left_out_and_a_wrong_one_is_named),
     test_in_folder(an_empty_or_short_run_is_drawn),
     test_in_folder(a_long_run_gives_a_short_page),
