@@ -239,7 +239,7 @@ static void runs_of_one_name_are_told_apart(void **state)
     make_run("one", 1, "recall");
     make_folder("a");
     make_run("a/one", 1, "recall");
-    result =
+    run_result result =
         run_plan_now((run_plan){.arguments = {"plot", "one", "a/one", "--out", "same.html"}, .directory = run_folder});
     expect_code(result, 0);
     run_free(&result);
