@@ -17,7 +17,7 @@ static const char font[] = "Helvetica,Arial,Liberation Sans,sans-serif";
 static const struct {
     const char *colour;
     int mark;
-} series[DRAWING_COLOURS] = {{"0072B2", 7}, {"D55E00", 5}, {"009E73", 9}, {"CC79A7", 13},
+} series[DRAWING_COLOURS] = {{"0072B2", 7},  {"D55E00", 5}, {"009E73", 9}, {"CC79A7", 13},
                              {"E69F00", 11}, {"56B4E9", 6}, {"000000", 4}, {"8C6D31", 8}};
 
 const char *drawing_colour(size_t i)
@@ -68,16 +68,17 @@ void drawing_picture(drawing *d, const char *name, int width, int height, const 
     d->count++;
     p->title = strdup(title);
     d->no_memory |= !p->title;
-    fprintf(d->script,
-            "reset\n"
-            "set terminal svg size %d,%d dynamic enhanced font '%s,14' background '#ffffff' name '%s'\n"
-            "set border 3 linecolor rgb '#555555' linewidth 1\n"
-            "set tics nomirror out scale 0.6,0.3 textcolor rgb '#333333'\n"
-            "set grid xtics ytics back linetype 1 linecolor rgb '#e4e4e4' linewidth 1\n"
-            "set key tmargin left horizontal Left reverse noenhanced samplen 1.6 textcolor rgb '#222222'\n"
-            "set xlabel noenhanced offset 0,0.3 textcolor rgb '#222222'\nset ylabel noenhanced textcolor rgb '#222222'\n"
-            "set style fill solid noborder\n",
-            width, height, font, p->name);
+    fprintf(
+        d->script,
+        "reset\n"
+        "set terminal svg size %d,%d dynamic enhanced font '%s,14' background '#ffffff' name '%s'\n"
+        "set border 3 linecolor rgb '#555555' linewidth 1\n"
+        "set tics nomirror out scale 0.6,0.3 textcolor rgb '#333333'\n"
+        "set grid xtics ytics back linetype 1 linecolor rgb '#e4e4e4' linewidth 1\n"
+        "set key tmargin left horizontal Left reverse noenhanced samplen 1.6 textcolor rgb '#222222'\n"
+        "set xlabel noenhanced offset 0,0.3 textcolor rgb '#222222'\nset ylabel noenhanced textcolor rgb '#222222'\n"
+        "set style fill solid noborder\n",
+        width, height, font, p->name);
 }
 
 void drawing_note(drawing *d, const char *format, ...)
@@ -93,7 +94,7 @@ void drawing_note(drawing *d, const char *format, ...)
     d->no_memory |= !p->note;
 }
 
-/* ---- axes --------------------------------------------------------------------------------------------------------- */
+/* ---- axes ------------------------------------------------------------------------------------------------------- */
 
 bool drawing_wants_log(double low, double high)
 {
@@ -142,8 +143,8 @@ void drawing_marked_axis(drawing *d, drawing_axis axis, const int64_t *values, s
     char letter = axis == DRAWING_X ? 'x' : 'y', text[DRAWING_COUNT_BYTES];
     double low = (double)values[0], high = (double)values[count - 1], span = high > low ? log2(high / low) : 1;
     double margin = exp2(fmax(span * 0.06, 0.05)), last = -INFINITY;
-    fprintf(d->script, "set logscale %c 2\nset %crange [%.9g:%.9g]\nset %ctics (", letter, letter, low / margin, high * margin,
-            letter);
+    fprintf(d->script, "set logscale %c 2\nset %crange [%.9g:%.9g]\nset %ctics (", letter, letter, low / margin,
+            high * margin, letter);
     const char *comma = "";
     for (size_t i = 0; i < count; i++) {
         double at = count > 1 ? log2((double)values[i] / low) / span : 0;
@@ -156,14 +157,22 @@ void drawing_marked_axis(drawing *d, drawing_axis axis, const int64_t *values, s
     fputs(")\n", d->script);
 }
 
-/* ---- from the script to documents --------------------------------------------------------------------------------- */
+/* ---- from the script to documents ------------------------------------------------------------------------------- */
 
-/* The ids that gnuplot gives are the same in every document; with the picture's name before them, several can stand on one
- * page. */
+/* The ids that gnuplot gives are the same in every document; with the picture's name before them, several can stand
+ * on one page. */
 static void write_own_ids(FILE *out, const char *svg, const char *end, const char *name)
 {
     static const char *const ids[] = {"gpPt", "gpDot", "gnuplot_canvas", "textbox", "greybox"};
+    char unnamed[DRAWING_NAME_BYTES + 16];
+    int unnamed_length = snprintf(unnamed, sizeof unnamed, "<title>%s_plot_", name);
     while (svg < end) {
+        if (strncmp(svg, unnamed, (size_t)unnamed_length) ==
+            0) { /* what a browser would show for a curve without a name */
+            const char *close = strstr(svg, "</title>");
+            svg = close ? close + strlen("</title>") : end;
+            continue;
+        }
         bool attribute = svg[0] == '#' || (strncmp(svg, "id=", 3) == 0 && svg[3]);
         size_t lead = !attribute ? 1 : svg[0] == '#' ? 1 : 4;
         fwrite(svg, 1, lead, out);

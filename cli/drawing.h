@@ -1,7 +1,7 @@
 /*
- * cli/drawing.h: a set of pictures, told to gnuplot in one script. A picture is begun, filled with gnuplot's commands by
- * whoever knows the data, and is an SVG document after drawing_finish. The look of all of them (fonts, colours, axes,
- * where a legend stands) is here.
+ * cli/drawing.h: a set of pictures, told to gnuplot in one script. A picture is begun, filled with gnuplot's commands
+ * by whoever knows the data, and is an SVG document after drawing_finish. The look of all of them (fonts, colours,
+ * axes, where a legend stands) is here.
  *
  *     drawing_begin ── { drawing_picture, fprintf(d->script, …) } … ── drawing_finish ── drawing_free
  */
@@ -43,8 +43,8 @@ void drawing_note(drawing *d, const char *format, ...) __attribute__((format(pri
 fam_status drawing_finish(drawing *d, fam_error *error);
 void drawing_free(drawing *d);
 
-/* Colours that people who see colours differently can tell apart (Okabe and Ito), with marks and dashes that differ too:
- * series number i, counted from 0, round and round. */
+/* Colours that people who see colours differently can tell apart (Okabe and Ito), with marks and dashes that differ
+ * too: series number i, counted from 0, round and round. */
 const char *drawing_colour(size_t i); /* "0072B2" */
 int drawing_mark(size_t i);           /* gnuplot's pointtype */
 int drawing_dash(size_t i);           /* gnuplot's dashtype */
@@ -56,8 +56,8 @@ void drawing_log_axis(drawing *d, drawing_axis axis, double low, double high);
 /* Whether numbers from low to high want one. */
 bool drawing_wants_log(double low, double high);
 
-/* A logarithmic axis to the base 2 with marks at these numbers (rising), leaving out some where they would overlap: "2k"
- * for 2,048 and so on. */
+/* A logarithmic axis to the base 2 with marks at these numbers (rising), leaving out some where they would overlap:
+ * "2k" for 2,048 and so on. */
 void drawing_marked_axis(drawing *d, drawing_axis axis, const int64_t *values, size_t count);
 enum { DRAWING_COUNT_BYTES = 32 };
 char *drawing_count(char out[DRAWING_COUNT_BYTES], int64_t value); /* "2k", "1M" (powers of 1,024), "300" */

@@ -12,7 +12,11 @@
 static size_t character(const unsigned char *p)
 {
     static const unsigned least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t length = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
+    size_t length = *p < 0x80                 ? 1
+                    : *p >= 0xc2 && *p < 0xe0 ? 2
+                    : *p >= 0xe0 && *p < 0xf0 ? 3
+                    : *p >= 0xf0 && *p < 0xf5 ? 4
+                                              : 0;
     if (length <= 1)
         return *p == '\n' || *p == '\t' || (*p >= 0x20 && *p != 0x7f) ? length : 0;
     unsigned code = *p & (0xffu >> (length + 1));
@@ -59,8 +63,8 @@ void escape_gnuplot(FILE *out, const char *text, int limit)
         }
         if (length == 0 || *p == '\n' || *p == '\t')
             fputs(REPLACEMENT, out);
-        else if (*p == '\'')
-            fputs("''", out);
+        else if (*p == '\'') /* doubled it would be one too, but not at the begin of a string */
+            fputs("’", out);
         else if (*p == '`') /* the one sign that could run something */
             fputs("‘", out);
         else

@@ -25,7 +25,8 @@ static fam_status bad(const reading *r, const char *key, const char *need)
     char place[64] = "";
     if (r->array)
         snprintf(place, sizeof place, "%s[%zu]: ", r->array, r->index);
-    return failure(r->error, FAM_STATUS_BAD_FORMAT, "%s: %s\"%s\": found something else, need %s", r->name, place, key, need);
+    return failure(r->error, FAM_STATUS_BAD_FORMAT, "%s: %s\"%s\": found something else, need %s", r->name, place, key,
+                   need);
 }
 
 static fam_status no_memory(const reading *r)
@@ -33,14 +34,16 @@ static fam_status no_memory(const reading *r)
     return failure(r->error, FAM_STATUS_OUT_OF_MEMORY, "%s: out of memory", r->name);
 }
 
-/* ---- typed members ------------------------------------------------------------------------------------------------ */
+/* ---- typed members ---------------------------------------------------------------------------------------------- */
 
 /* "" if it is null; cut if it is too long. */
-static fam_status text_member(char *out, size_t size, const reading *r, const json_t *object, const char *key, bool null)
+static fam_status text_member(char *out, size_t size, const reading *r, const json_t *object, const char *key,
+                              bool null)
 {
     const json_t *value = json_object_get(object, key);
     snprintf(out, size, "%s", json_is_string(value) ? json_string_value(value) : "");
-    return json_is_string(value) || (null && json_is_null(value)) ? FAM_OK : bad(r, key, null ? "a string or null" : "a string");
+    return json_is_string(value) || (null && json_is_null(value)) ? FAM_OK
+                                                                  : bad(r, key, null ? "a string or null" : "a string");
 }
 
 static fam_status count_member(int64_t *out, const reading *r, const json_t *object, const char *key, int64_t least)
@@ -52,7 +55,8 @@ static fam_status count_member(int64_t *out, const reading *r, const json_t *obj
     return bad(r, key, least ? "an integer from 1 to 2^53" : "an integer from 0 to 2^53");
 }
 
-static fam_status real_member(double *out, const reading *r, const json_t *object, const char *key, double least, double most)
+static fam_status real_member(double *out, const reading *r, const json_t *object, const char *key, double least,
+                              double most)
 {
     const json_t *value = json_object_get(object, key);
     *out = json_is_number(value) ? json_number_value(value) : NAN;
@@ -75,14 +79,20 @@ static fam_status system_member(size_t *out, const reading *r, const json_t *obj
     return bad(r, "system", "the name of one of the systems");
 }
 
-/* ---- the three arrays --------------------------------------------------------------------------------------------- */
+/* ---- the three arrays ------------------------------------------------------------------------------------------- */
 
 /* "mode fam, block size 128, …": whatever is told and not null. */
 static void describe(char *out, size_t size, const json_t *object)
 {
-    static const char *const keys[][2] = {{"mode", "mode"}, {"block_size", "block size"}, {"memory_segments", "segments"},
-                                          {"fam_length", "memory of"}, {"state_norm", "norm"}, {"fam_positions", "positions"},
-                                          {"window", "window"}, {"dtype", ""}, {"adapter", "adapter"}};
+    static const char *const keys[][2] = {{"mode", "mode"},
+                                          {"block_size", "block size"},
+                                          {"memory_segments", "segments"},
+                                          {"fam_length", "memory of"},
+                                          {"state_norm", "norm"},
+                                          {"fam_positions", "positions"},
+                                          {"window", "window"},
+                                          {"dtype", ""},
+                                          {"adapter", "adapter"}};
     size_t length = 0;
     out[0] = '\0';
     for (size_t i = 0; i < sizeof keys / sizeof *keys && length < size; i++) {
@@ -116,7 +126,7 @@ static fam_status read_system(const reading *r, const json_t *object)
 static fam_status read_cell(const reading *r, const json_t *object)
 {
     eval_cell *c = &r->results->cells[r->index];
-    double depth;
+    double depth = NAN;
     fam_status status = system_member(&c->system, r, object);
     if (status == FAM_OK && (status = count_member(&c->length, r, object, "length", 1)) == FAM_OK &&
         (status = count_member(&c->keys, r, object, "keys", 0)) == FAM_OK &&
@@ -172,7 +182,7 @@ static fam_status read_array(const reading *whole, const json_t *root, const cha
     return status;
 }
 
-/* ---- the numbers asked for ---------------------------------------------------------------------------------------- */
+/* ---- the numbers asked for -------------------------------------------------------------------------------------- */
 
 int64_t eval_cell_length(const eval_cell *cell)
 {
@@ -245,12 +255,14 @@ static fam_status check_numbers(const reading *r)
     if (!memory)
         return no_memory(r);
     if (lengths > EVAL_NUMBERS || keys > EVAL_NUMBERS || depths > EVAL_NUMBERS)
-        return failure(r->error, FAM_STATUS_UNSUPPORTED, "%s: found %zu lengths, %zu numbers of keys and %zu depths, need at most %d "
-                                                         "of each", r->name, lengths, keys, depths, EVAL_NUMBERS);
+        return failure(r->error, FAM_STATUS_UNSUPPORTED,
+                       "%s: found %zu lengths, %zu numbers of keys and %zu depths, need at most %d "
+                       "of each",
+                       r->name, lengths, keys, depths, EVAL_NUMBERS);
     return FAM_OK;
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------------------------- */
+/* ---- the whole -------------------------------------------------------------------------------------------------- */
 
 static fam_status read_notes(const reading *r, const json_t *root)
 {
@@ -279,8 +291,8 @@ static fam_status read_head(const reading *r, const json_t *root)
     if (!json_is_integer(version) || json_integer_value(version) < 1)
         return bad(r, "version", "1");
     if (json_integer_value(version) > 1)
-        return failure(r->error, FAM_STATUS_UNSUPPORTED, "%s: found version %lld, need 1: a newer fam wrote it", r->name,
-                       (long long)json_integer_value(version));
+        return failure(r->error, FAM_STATUS_UNSUPPORTED, "%s: found version %lld, need 1: a newer fam wrote it",
+                       r->name, (long long)json_integer_value(version));
     if ((status = text_member(e->task, sizeof e->task, r, root, "task", false)) == FAM_OK &&
         (status = text_member(e->model, sizeof e->model, r, root, "model", true)) == FAM_OK &&
         (status = text_member(e->seed, sizeof e->seed, r, root, "seed", false)) == FAM_OK &&
@@ -320,10 +332,12 @@ fam_status eval_results_parse(eval_results **out, const char *text, size_t size,
     if (!root && json_error_code(&where) == json_error_out_of_memory)
         status = no_memory(&r);
     else if (!root)
-        status = failure(error, FAM_STATUS_BAD_FORMAT, "%s: line %d: found no JSON (%s), need the results.json of fam eval", name,
-                         where.line, where.text);
+        status =
+            failure(error, FAM_STATUS_BAD_FORMAT, "%s: line %d: found no JSON (%s), need the results.json of fam eval",
+                    name, where.line, where.text);
     else if (!json_is_object(root))
-        status = failure(error, FAM_STATUS_BAD_FORMAT, "%s: found no JSON object, need the results.json of fam eval", name);
+        status =
+            failure(error, FAM_STATUS_BAD_FORMAT, "%s: found no JSON object, need the results.json of fam eval", name);
     else
         status = read_root(&r, root);
     json_decref(root);
@@ -341,7 +355,7 @@ void eval_results_free(eval_results *results)
     free(results);
 }
 
-/* ---- several in one ----------------------------------------------------------------------------------------------- */
+/* ---- several in one --------------------------------------------------------------------------------------------- */
 
 void eval_results_label(eval_results *results, const char *label)
 {
@@ -355,10 +369,11 @@ void eval_results_label(eval_results *results, const char *label)
 fam_status eval_results_append(eval_results *into, const eval_results *other, const char *name, fam_error *error)
 {
     if (strcmp(into->task, other->task) != 0)
-        return failure(error, FAM_STATUS_MISMATCH, "%s: found the task %s, need %s as in the first evaluation", name, other->task,
-                       into->task);
+        return failure(error, FAM_STATUS_MISMATCH, "%s: found the task %s, need %s as in the first evaluation", name,
+                       other->task, into->task);
     if (into->system_count + other->system_count > EVAL_SYSTEMS)
-        return failure(error, FAM_STATUS_UNSUPPORTED, "%s: found more than %d systems in all, need fewer", name, EVAL_SYSTEMS);
+        return failure(error, FAM_STATUS_UNSUPPORTED, "%s: found more than %d systems in all, need fewer", name,
+                       EVAL_SYSTEMS);
     eval_cell *cells = realloc(into->cells, (into->cell_count + other->cell_count + 1) * sizeof *cells);
     into->cells = cells ? cells : into->cells;
     eval_range *ranges = realloc(into->ranges, (into->range_count + other->range_count + 1) * sizeof *ranges);

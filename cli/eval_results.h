@@ -22,7 +22,7 @@ enum {
 typedef struct eval_system {
     char name[EVAL_NAME_BYTES];
     char about[EVAL_NAME_BYTES * 2]; /* its settings in words */
-    int64_t reach; /* tokens; 0: no limit */
+    int64_t reach;                   /* tokens; 0: no limit */
 } eval_system;
 
 typedef struct eval_cell {
@@ -51,18 +51,19 @@ typedef struct eval_results {
     char *notes[EVAL_NOTES];
 } eval_results;
 
-/* `name` is for messages. BAD_FORMAT: it is not what it should be; UNSUPPORTED: of a later version. *out is released with
- * eval_results_free, whatever comes back. */
+/* `name` is for messages. BAD_FORMAT: it is not what it should be; UNSUPPORTED: of a later version. *out is
+ * released with eval_results_free, whatever comes back. */
 fam_status eval_results_parse(eval_results **out, const char *text, size_t size, const char *name, fam_error *error);
 void eval_results_free(eval_results *results);
 
 /* "LABEL: NAME" for each system. */
 void eval_results_label(eval_results *results, const char *label);
-/* Adds systems, cells and ranges of `other`, whose task must be the same. MISMATCH, UNSUPPORTED (too many), OUT_OF_MEMORY. */
+/* Adds systems, cells and ranges of `other`, whose task must be the same. MISMATCH, UNSUPPORTED (too many),
+ * OUT_OF_MEMORY. */
 fam_status eval_results_append(eval_results *into, const eval_results *other, const char *name, fam_error *error);
 
-/* The numbers (lengths, keys) that cells have, rising, each once, at most EVAL_NUMBERS; released with free; NULL: out of
- * memory. */
+/* The numbers (lengths, keys) that cells have, rising, each once, at most EVAL_NUMBERS; released with free; NULL:
+ * out of memory. */
 typedef int64_t eval_number(const eval_cell *cell);
 int64_t eval_cell_length(const eval_cell *cell);
 int64_t eval_cell_keys(const eval_cell *cell);

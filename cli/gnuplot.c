@@ -125,8 +125,8 @@ static fam_status complain(int fd, fam_error *error)
     for (char *next = text; (next = strstr(next, "line ")) != NULL; next++)
         line = next; /* "line 12: undefined variable", behind the line itself and a mark */
     line += strspn(line, " \t\n^");
-    return failure(error, FAM_STATUS_FAILED, "gnuplot: could not draw: %.*s", (int)strcspn(line, "\n"),
-                   *line ? line : "it ended without a word");
+    line[strcspn(line, "\n")] = '\0';
+    return failure(error, FAM_STATUS_FAILED, "gnuplot: could not draw: %s", *line ? line : "it ended without a word");
 }
 
 fam_status gnuplot_run(char **out, size_t *size, const char *script, size_t script_size, fam_error *error)
@@ -145,8 +145,9 @@ fam_status gnuplot_run(char **out, size_t *size, const char *script, size_t scri
         status = no_memory(error);
     int code = status == FAM_OK ? spawn(&child, streams) : 0;
     if (code == ENOENT || code == EACCES || code == ENOTDIR)
-        status = failure(error, FAM_STATUS_UNSUPPORTED,
-                         "plots: found no program gnuplot, need it: install the package gnuplot-nox (Debian) or gnuplot");
+        status =
+            failure(error, FAM_STATUS_UNSUPPORTED,
+                    "plots: found no program gnuplot, need it: install the package gnuplot-nox (Debian) or gnuplot");
     else if (code != 0)
         status = failure(error, FAM_STATUS_FAILED, "gnuplot: cannot be started: %s", strerror(code));
     if (status == FAM_OK && !wait_for(child))

@@ -17,7 +17,7 @@ static fam_status no_memory(fam_error *error)
     return failure(error, FAM_STATUS_OUT_OF_MEMORY, "plots: out of memory");
 }
 
-/* ---- what there is ------------------------------------------------------------------------------------------------ */
+/* ---- what there is ---------------------------------------------------------------------------------------------- */
 
 /* Cells of one system, length and number of keys, taken together over their depths. Without draws the rest is NaN. */
 typedef struct pooled {
@@ -59,7 +59,7 @@ static pooled pool(const eval_results *results, size_t system, int64_t length, i
     return sum;
 }
 
-/* ---- curves ------------------------------------------------------------------------------------------------------- */
+/* ---- curves ----------------------------------------------------------------------------------------------------- */
 
 static void percent_axis(drawing *d, const char *label)
 {
@@ -94,8 +94,9 @@ static bool write_points(drawing *d, const eval_results *results, const sweep *s
         pooled p = sweep_at(results, s, system, i);
         if (isnan(p.exact))
             continue;
-        fprintf(d->script, "%.9g %.6f %.6f %.6f %.6f\n", (double)s->values[i] * aside(system, results->system_count, span),
-                100 * p.exact, 100 * p.low, 100 * p.high, isnan(p.parts) ? 100 * p.exact : 100 * p.parts);
+        fprintf(d->script, "%.9g %.6f %.6f %.6f %.6f\n",
+                (double)s->values[i] * aside(system, results->system_count, span), 100 * p.exact, 100 * p.low,
+                100 * p.high, isnan(p.parts) ? 100 * p.exact : 100 * p.parts);
         any = true;
     }
     fputs("EOD\n", d->script);
@@ -108,8 +109,10 @@ static void mark_reach(drawing *d, const eval_results *results, const sweep *s)
     for (size_t i = 0; i < results->system_count; i++) {
         int64_t reach = results->systems[i].reach;
         if (reach > s->values[0] && reach < s->values[s->count - 1])
-            fprintf(d->script, "set arrow from first %lld, graph 0 to first %lld, graph 1 nohead back dashtype 3 linewidth 1.6 "
-                               "linecolor rgb '#%s'\n", (long long)reach, (long long)reach, drawing_colour(i));
+            fprintf(d->script,
+                    "set arrow from first %lld, graph 0 to first %lld, graph 1 nohead back dashtype 3 linewidth 1.6 "
+                    "linecolor rgb '#%s'\n",
+                    (long long)reach, (long long)reach, drawing_colour(i));
     }
 }
 
@@ -129,7 +132,8 @@ static void draw_shares(drawing *d, const eval_results *results, const sweep *s,
         return;
     drawing_picture(d, name, WIDTH, HEIGHT, title);
     drawing_note(d, "Bars: 95 %% intervals (Wilson).%s%s",
-                 !s->over_keys && any_reach(results, s) ? " Dotted: as far back as the system of that colour can see." : "",
+                 !s->over_keys && any_reach(results, s) ? " Dotted: as far back as the system of that colour can see."
+                                                        : "",
                  parts ? " Dashed: mean share of the answers that are right." : "");
     for (size_t i = 0; i < results->system_count; i++)
         any |= there[i] = write_points(d, results, s, i);
@@ -142,16 +146,19 @@ static void draw_shares(drawing *d, const eval_results *results, const sweep *s,
     for (size_t i = 0; i < results->system_count; i++) {
         if (!there[i])
             continue;
-        fprintf(d->script, "%s$points%zu using 1:2:3:4 with yerrorbars linecolor rgb '#%s' linewidth 1.2 pointtype %d pointsize 0.01 notitle",
+        fprintf(d->script,
+                "%s$points%zu using 1:2:3:4 with yerrorbars linecolor rgb '#%s' linewidth 1.2 pointtype %d pointsize "
+                "0.01 notitle",
                 comma, i, drawing_colour(i), drawing_mark(i));
         comma = ", ";
-        fprintf(d->script, ", $points%zu using 1:2 with linespoints linecolor rgb '#%s' linewidth 2 pointtype %d pointsize 0.8",
-                i, drawing_colour(i), drawing_mark(i));
+        fprintf(d->script,
+                ", $points%zu using 1:2 with linespoints linecolor rgb '#%s' linewidth 2 pointtype %d pointsize 0.8", i,
+                drawing_colour(i), drawing_mark(i));
         fputs(" title ", d->script);
         escape_gnuplot(d->script, results->systems[i].name, NAME_CHARACTERS);
         if (parts)
-            fprintf(d->script, ", $points%zu using 1:5 with lines linecolor rgb '#%s' dashtype 2 linewidth 1.2 notitle", i,
-                    drawing_colour(i));
+            fprintf(d->script, ", $points%zu using 1:5 with lines linecolor rgb '#%s' dashtype 2 linewidth 1.2 notitle",
+                    i, drawing_colour(i));
     }
     fputs(any ? "\n" : "plot 0 with lines linecolor rgb '#ffffff' notitle\n", d->script);
 }
@@ -189,8 +196,10 @@ static void draw_answer_loss(drawing *d, const eval_results *results, const swee
     for (size_t k = 0; k < results->system_count; k++) {
         if (!there[k])
             continue;
-        fprintf(d->script, "%s$points%zu using 1:2 with linespoints linecolor rgb '#%s' dashtype %d linewidth 2 pointtype %d "
-                           "pointsize 0.8 title ", comma, k, drawing_colour(k), drawing_dash(k), drawing_mark(k));
+        fprintf(d->script,
+                "%s$points%zu using 1:2 with linespoints linecolor rgb '#%s' dashtype %d linewidth 2 pointtype %d "
+                "pointsize 0.8 title ",
+                comma, k, drawing_colour(k), drawing_dash(k), drawing_mark(k));
         escape_gnuplot(d->script, results->systems[k].name, NAME_CHARACTERS);
         comma = ", ";
     }
@@ -210,7 +219,8 @@ static void draw_systems(drawing *d, const eval_results *results, int64_t length
     for (size_t i = 0; i < results->system_count; i++) {
         pooled p = pool(results, i, length, keys);
         if (!isnan(p.exact))
-            fprintf(d->script, "%zu %.6f %.6f %.6f 0x%s\n", i, 100 * p.exact, 100 * p.low, 100 * p.high, drawing_colour(i));
+            fprintf(d->script, "%zu %.6f %.6f %.6f 0x%s\n", i, 100 * p.exact, 100 * p.low, 100 * p.high,
+                    drawing_colour(i));
     }
     fprintf(d->script, "NaN NaN NaN NaN 0\nEOD\nset xrange [-0.6:%zu.6]\nset xtics (", results->system_count - 1);
     for (size_t i = 0; i < results->system_count; i++) {
@@ -220,7 +230,8 @@ static void draw_systems(drawing *d, const eval_results *results, int64_t length
     }
     fputs(") noenhanced\n", d->script);
     percent_axis(d, "all answers right");
-    fputs("plot $points using 1:2:3:4:5 with yerrorbars linecolor rgb variable linewidth 1.6 pointtype 7 pointsize 1 notitle\n",
+    fputs("plot $points using 1:2:3:4:5 with yerrorbars linecolor rgb variable linewidth 1.6 pointtype 7 pointsize 1 "
+          "notitle\n",
           d->script);
 }
 
@@ -231,12 +242,14 @@ static fam_status draw_curves(drawing *d, const eval_results *results, fam_error
     int64_t *keys = eval_numbers(results, eval_cell_keys, &key_count);
     char count[DRAWING_COUNT_BYTES], title[96];
     fam_status status = lengths && keys ? FAM_OK : no_memory(error);
-    bool by_keys = key_count > 1, by_length = length_count > (by_keys ? 2 : 1); /* a line through two lengths says little */
+    bool by_keys = key_count > 1,
+         by_length = length_count > (by_keys ? 2 : 1); /* a line through two lengths says little */
     for (size_t i = 0; status == FAM_OK && by_length && i < key_count && i < CURVES_EACH; i++) {
         sweep s = {lengths, length_count, keys[i], false};
         snprintf(title, sizeof title, "Right answers by length");
         if (key_count > 1)
-            snprintf(title, sizeof title, "Right answers by length, %s key%s", drawing_count(count, keys[i]), keys[i] == 1 ? "" : "s");
+            snprintf(title, sizeof title, "Right answers by length, %s key%s", drawing_count(count, keys[i]),
+                     keys[i] == 1 ? "" : "s");
         draw_shares(d, results, &s, "exact_by_length", title);
     }
     for (size_t i = 0; status == FAM_OK && by_keys && i < length_count && i < CURVES_EACH; i++) {
@@ -249,7 +262,8 @@ static fam_status draw_curves(drawing *d, const eval_results *results, fam_error
     if (status == FAM_OK && length_count > 1 && !by_keys)
         draw_answer_loss(d, results, &(sweep){lengths, length_count, keys[0], false}, "Loss on the answers by length");
     for (size_t i = 0; status == FAM_OK && by_keys && i < length_count && i < CURVES_EACH; i++) {
-        snprintf(title, sizeof title, "Loss on the answers by number of keys, %s tokens", drawing_count(count, lengths[i]));
+        snprintf(title, sizeof title, "Loss on the answers by number of keys, %s tokens",
+                 drawing_count(count, lengths[i]));
         draw_answer_loss(d, results, &(sweep){keys, key_count, lengths[i], true}, title);
     }
     free(lengths);
@@ -257,7 +271,7 @@ static fam_status draw_curves(drawing *d, const eval_results *results, fam_error
     return status;
 }
 
-/* ---- length by depth ---------------------------------------------------------------------------------------------- */
+/* ---- length by depth -------------------------------------------------------------------------------------------- */
 
 /* From white to a deep blue, evenly darker: 0xrrggbb. */
 static unsigned shade(double share)
@@ -306,11 +320,13 @@ static void draw_map(drawing *d, const eval_results *results, const depth_map *m
         return;
     if (m->several_keys)
         snprintf(keys, sizeof keys, ", %s key%s", drawing_count(count, m->keys), m->keys == 1 ? "" : "s");
-    snprintf(title, sizeof title, "Right answers in %%, length by depth: %.*s%s", EVAL_NAME_BYTES, results->systems[system].name, keys);
+    snprintf(title, sizeof title, "Right answers in %%, length by depth: %.*s%s", EVAL_NAME_BYTES,
+             results->systems[system].name, keys);
     drawing_picture(d, "depths", WIDTH, height, title);
     write_fields(d, results, m, system);
-    fprintf(d->script, "unset grid\nunset key\nset border 0\nset tics scale 0\nset xrange [-0.5:%zu.5]\nset yrange [-0.5:%zu.5]\n"
-                       "set xlabel 'depth of the key (0: at the start of the text)'\nset ylabel 'length (tokens)'\nset xtics (",
+    fprintf(d->script,
+            "unset grid\nunset key\nset border 0\nset tics scale 0\nset xrange [-0.5:%zu.5]\nset yrange [-0.5:%zu.5]\n"
+            "set xlabel 'depth of the key (0: at the start of the text)'\nset ylabel 'length (tokens)'\nset xtics (",
             m->depth_count - 1, m->length_count - 1);
     for (size_t i = 0; i < m->depth_count; i += stride)
         fprintf(d->script, "%s'%.3g' %zu", i ? ", " : "", m->depths[i], i);
@@ -345,7 +361,7 @@ static fam_status draw_maps(drawing *d, const eval_results *results, fam_error *
     return status;
 }
 
-/* ---- the loss by depth -------------------------------------------------------------------------------------------- */
+/* ---- the loss by depth ------------------------------------------------------------------------------------------ */
 
 /* Where a range of tokens is drawn: in its middle, as a logarithmic axis has it. */
 static double middle(const eval_range *range)
@@ -361,7 +377,8 @@ static bool write_ranges(drawing *d, const eval_results *results, int64_t length
         const eval_range *range = &results->ranges[i];
         if (range->length != length || range->system != system || isnan(range->nll))
             continue;
-        double low = isnan(range->nll_low) ? range->nll : range->nll_low, high = isnan(range->nll_high) ? range->nll : range->nll_high;
+        double low = isnan(range->nll_low) ? range->nll : range->nll_low,
+               high = isnan(range->nll_high) ? range->nll : range->nll_high;
         fprintf(d->script, "%.9g %.9g %.9g %.9g\n", middle(range), range->nll, low, high);
         axis[0] = fmin(axis[0], middle(range));
         axis[1] = fmax(axis[1], middle(range));
@@ -388,8 +405,8 @@ static void draw_text(drawing *d, const eval_results *results, int64_t length)
     for (size_t i = 0; i < results->system_count; i++)
         there[i] = write_ranges(d, results, length, i, axis);
     double room = fmax((axis[3] - axis[2]) * 0.08, 1e-3);
-    fprintf(d->script, "set logscale x 2\nset xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\nset xtics (", axis[0] / 1.15, axis[1] * 1.15,
-            axis[2] - room, axis[3] + room);
+    fprintf(d->script, "set logscale x 2\nset xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\nset xtics (", axis[0] / 1.15,
+            axis[1] * 1.15, axis[2] - room, axis[3] + room);
     for (int64_t mark = 64, i = 0; (double)mark < axis[1] * 1.15 && i < 53; mark *= 2) {
         if ((double)mark > axis[0] / 1.15)
             fprintf(d->script, "%s'%s' %lld", i++ ? ", " : "", drawing_count(count, mark), (long long)mark);
@@ -399,9 +416,12 @@ static void draw_text(drawing *d, const eval_results *results, int64_t length)
     for (size_t i = 0; i < results->system_count; i++) {
         if (!there[i])
             continue;
-        fprintf(d->script, "%s$range%zu using 1:3:4 with filledcurves fillcolor rgb '#C0%s' notitle", comma, i, drawing_colour(i));
-        fprintf(d->script, ", $range%zu using 1:2 with linespoints linecolor rgb '#%s' dashtype %d linewidth 2 pointtype %d "
-                           "pointsize 0.8 title ", i, drawing_colour(i), drawing_dash(i), drawing_mark(i));
+        fprintf(d->script, "%s$range%zu using 1:3:4 with filledcurves fillcolor rgb '#C0%s' notitle", comma, i,
+                drawing_colour(i));
+        fprintf(d->script,
+                ", $range%zu using 1:2 with linespoints linecolor rgb '#%s' dashtype %d linewidth 2 pointtype %d "
+                "pointsize 0.8 title ",
+                i, drawing_colour(i), drawing_dash(i), drawing_mark(i));
         escape_gnuplot(d->script, results->systems[i].name, NAME_CHARACTERS);
         comma = ", ";
     }

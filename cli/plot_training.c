@@ -11,7 +11,12 @@
 #include "message.h"
 #include "numbers.h"
 
-enum { WIDTH = 760, HEIGHT = 360, NAME_CHARACTERS = 40, LABEL_SHARE = 12 /* of the width, that a promotion's label takes */ };
+enum {
+    WIDTH = 760,
+    HEIGHT = 360,
+    NAME_CHARACTERS = 40,
+    LABEL_SHARE = 12 /* of the width, that a promotion's label takes */
+};
 
 static const char thick_lines[] = "linewidth 2.2";
 
@@ -27,9 +32,10 @@ static fam_status no_memory(fam_error *error)
     return failure(error, FAM_STATUS_OUT_OF_MEMORY, "plots: out of memory");
 }
 
-/* ---- data --------------------------------------------------------------------------------------------------------- */
+/* ---- data ------------------------------------------------------------------------------------------------------- */
 
-/* "$raw0": each bucket's lowest and highest number, in the order of their steps: every step, as long as there are few. */
+/* "$raw0": each bucket's lowest and highest number, in the order of their steps: every step, as long as there are
+ * few. */
 static void write_raw(drawing *d, const run_curves *c, curve_id id, size_t number, double scale)
 {
     fprintf(d->script, "$raw%d_%zu << EOD\n", (int)id, number);
@@ -99,7 +105,7 @@ static void write_marked(drawing *d, const char *name, const run_curves *c, cons
     fputs("EOD\n", d->script);
 }
 
-/* ---- axes and legends --------------------------------------------------------------------------------------------- */
+/* ---- axes and legends ------------------------------------------------------------------------------------------- */
 
 static void step_axis(drawing *d, int64_t last)
 {
@@ -112,14 +118,16 @@ static void percent_axis(drawing *d, const char *label)
     fprintf(d->script, "set ylabel '%s'\nset yrange [-3:103]\nset ytics 0,20,100\nset format y '%%.0f %%%%'\n", label);
 }
 
-/* Logarithmic where the smoothed numbers want it; the raw ones may leave it a little. */
-static void value_axis(drawing *d, const char *label, double low, double high)
+/* Logarithmic where the smoothed numbers, low to high, want it. The raw ones are in it as far as they do not press the
+ * others into a corner. */
+static void value_axis(drawing *d, const char *label, double low, double high, double raw_low, double raw_high)
 {
     fprintf(d->script, "set ylabel '%s'\n", label);
     if (drawing_wants_log(low, high))
-        drawing_log_axis(d, DRAWING_Y, low / 1.4, high * 1.2);
+        drawing_log_axis(d, DRAWING_Y, fmax(fmin(low, raw_low), low / 4) / 1.15,
+                         fmin(fmax(high, raw_high), high * 4) * 1.15);
     else if (low >= 0)
-        fprintf(d->script, "set yrange [0:%.9g]\n", high > 0 ? high * 1.08 : 1);
+        fprintf(d->script, "set yrange [0:%.9g]\n", high > 0 ? fmin(fmax(high, raw_high), high * 2) * 1.05 : 1);
 }
 
 static void write_title(drawing *d, const char *name, const char *what)
@@ -137,15 +145,19 @@ static void mark_promotions(drawing *d, const run_curves *c, double height)
     int64_t labelled = -c->last_step;
     for (int64_t i = 0; i < c->promotion_count; i++) {
         int64_t step = c->promotions[i];
-        fprintf(d->script, "set arrow from first %lld, graph 0 to first %lld, graph 1 nohead back dashtype 3 linewidth 1.2 "
-                           "linecolor rgb '#777777'\n", (long long)step, (long long)step);
+        fprintf(d->script,
+                "set arrow from first %lld, graph 0 to first %lld, graph 1 nohead back dashtype 3 linewidth 1.2 "
+                "linecolor rgb '#777777'\n",
+                (long long)step, (long long)step);
         if (c->promoted_from[i] <= 0 || (step - labelled) * LABEL_SHARE < c->last_step)
             continue;
         labelled = step;
         bool right = step * 10 > c->last_step * 9;
-        fprintf(d->script, "set label '%lld blocks' at first %lld, graph %.3g %s offset %s0.4,0 front font ',12' noenhanced "
-                           "textcolor rgb '#555555'\n", (long long)(2 * c->promoted_from[i]), (long long)step, height,
-                right ? "right" : "left", right ? "-" : "");
+        fprintf(d->script,
+                "set label '%lld blocks' at first %lld, graph %.3g %s offset %s0.4,0 front font ',12' noenhanced "
+                "textcolor rgb '#555555'\n",
+                (long long)(2 * c->promoted_from[i]), (long long)step, height, right ? "right" : "left",
+                right ? "-" : "");
     }
 }
 
@@ -156,9 +168,10 @@ static const char *promotions_note(const run_curves *c)
 
 static void smoothing_note(drawing *d, const run_curves *c, const char *more)
 {
-    drawing_note(d, "Thin: %s. Thick: mean over about %lld steps. %s",
-                 c->width == 1 ? "each step" : "lowest and highest of neighbouring steps", (long long)run_curves_smoothing(c),
-                 more);
+    char number[NUMBER_GROUPED_BYTES];
+    drawing_note(d, "Thin: %s. Thick: mean over about %s steps. %s",
+                 c->width == 1 ? "each step" : "lowest and highest of neighbouring steps",
+                 number_grouped(number, run_curves_smoothing(c)), more);
 }
 
 /* The raw numbers, faint, and the smoothed ones over them. */
@@ -170,19 +183,23 @@ static void draw_pair(drawing *d, curve_id id, size_t colour, const char *title)
             (int)id, drawing_colour(colour), (int)id, drawing_colour(colour), thick_lines, title);
 }
 
-/* ---- one run ------------------------------------------------------------------------------------------------------ */
+/* ---- one run ---------------------------------------------------------------------------------------------------- */
 
 /* Whole answers have open marks and dashes, around those of their tokens. */
-static void draw_validations(drawing *d, const run_curves *c, validation_value which, const int64_t counts[], const char *what)
+static void draw_validations(drawing *d, const run_curves *c, validation_value which, const int64_t counts[],
+                             const char *what)
 {
     for (int64_t i = 0; i < c->validation_count; i++) {
         if (counts[i] == 0)
             continue;
         size_t look = 1 + (size_t)i;
         bool open = which == VALIDATION_EXACT;
-        fprintf(d->script, ", $valid0_%lld_%d using 1:2 with linespoints linecolor rgb '#%s' linewidth 1.4 dashtype %d pointtype %d "
-                           "pointsize %s", (long long)i, (int)which, drawing_colour(look), open ? 2 : 1,
-                open ? 6 : drawing_mark(look), open ? "1.3" : "0.7");
+        fprintf(
+            d->script,
+            ", $valid0_%lld_%d using 1:2 with linespoints linecolor rgb '#%s' linewidth 1.4 dashtype %d pointtype %d "
+            "pointsize %s",
+            (long long)i, (int)which, drawing_colour(look), open ? 2 : 1, open ? 6 : drawing_mark(look),
+            open ? "1.3" : "0.7");
         write_title(d, c->validations[i]->name, what);
     }
 }
@@ -205,7 +222,7 @@ static fam_status draw_loss(drawing *d, const run_curves *c, fam_error *error)
         }
     }
     step_axis(d, c->last_step);
-    value_axis(d, "loss (nats per token)", smooth_low, smooth_high);
+    value_axis(d, "loss (nats per token)", smooth_low, smooth_high, low, high);
     mark_promotions(d, c, 0.96);
     draw_pair(d, CURVE_LOSS, 0, "title 'training'");
     draw_validations(d, c, VALIDATION_LOSS, counts, "held out");
@@ -266,11 +283,12 @@ static void draw_blocks(drawing *d, const run_curves *c)
     mark_promotions(d, c, 0.05);
     fputs("plot ", d->script);
     if (blocks)
-        fprintf(d->script, "$raw%d_0 using 1:2 with points linecolor rgb '#80%s' pointtype 7 pointsize 0.3 title 'of the step'",
+        fprintf(d->script,
+                "$raw%d_0 using 1:2 with points linecolor rgb '#80%s' pointtype 7 pointsize 0.3 title 'of the step'",
                 CURVE_STEP_BLOCKS, drawing_colour(0));
     if (level)
-        fprintf(d->script, "%s$raw%d_0 using 1:2 with steps linecolor rgb '#%s' %s title 'longest allowed'", blocks ? ", " : "",
-                CURVE_LEVEL, drawing_colour(1), thick_lines);
+        fprintf(d->script, "%s$raw%d_0 using 1:2 with steps linecolor rgb '#%s' %s title 'longest allowed'",
+                blocks ? ", " : "", CURVE_LEVEL, drawing_colour(1), thick_lines);
     fputc('\n', d->script);
 }
 
@@ -282,7 +300,8 @@ static fam_status draw_norm(drawing *d, const run_curves *c, const recipe_facts 
     if (!run_curves_range(c, CURVE_GRADIENT_NORM, &low, &high))
         return FAM_OK;
     drawing_picture(d, "gradient_norm", WIDTH, HEIGHT, "Norm of the gradient");
-    smoothing_note(d, c, c->clipped_steps + c->skipped_steps > 0 ? "Bars on top: steps that were clipped or skipped." : "");
+    smoothing_note(d, c,
+                   c->clipped_steps + c->skipped_steps > 0 ? "Bars on top: steps that were clipped or skipped." : "");
     write_raw(d, c, CURVE_GRADIENT_NORM, 0, 1);
     fam_status status = write_smooth(d, c, CURVE_GRADIENT_NORM, 0, 1, &smooth_low, &smooth_high, error);
     write_marked(d, "clipped", c, c->clipped);
@@ -294,12 +313,15 @@ static fam_status draw_norm(drawing *d, const run_curves *c, const recipe_facts 
     fputs("set y2range [-30.5:1]\n", d->script);
     draw_pair(d, CURVE_GRADIENT_NORM, 0, "title 'norm'");
     if (told && number_real(&clip, told) && clip > 0)
-        fprintf(d->script, ", %.9g with lines linecolor rgb '#444444' dashtype 2 title 'clipped above %.6g'", clip, clip);
+        fprintf(d->script, ", %.9g with lines linecolor rgb '#444444' dashtype 2 title 'clipped above %.6g'", clip,
+                clip);
     if (c->clipped_steps > 0)
-        fprintf(d->script, ", $clipped using 1:2 axes x1y2 with lines linecolor rgb '#%s' linewidth 6 title 'clipped (%s)'",
+        fprintf(d->script,
+                ", $clipped using 1:2 axes x1y2 with lines linecolor rgb '#%s' linewidth 6 title 'clipped (%s)'",
                 drawing_colour(4), number_grouped(number, c->clipped_steps));
     if (c->skipped_steps > 0)
-        fprintf(d->script, ", $skipped using 1:2 axes x1y2 with lines linecolor rgb '#%s' linewidth 10 title 'skipped (%s)'",
+        fprintf(d->script,
+                ", $skipped using 1:2 axes x1y2 with lines linecolor rgb '#%s' linewidth 10 title 'skipped (%s)'",
                 drawing_colour(6), number_grouped(number, c->skipped_steps));
     fputc('\n', d->script);
     return status;
@@ -318,12 +340,13 @@ static void draw_rate(drawing *d, const run_curves *c)
     write_raw(d, c, CURVE_PROMPT_RATE, 0, 1);
     step_axis(d, c->last_step);
     high = fmax(high, prompt ? prompt_high : 0);
-    fprintf(d->script, "set ylabel 'learning rate'\nset yrange [0:%.9g]\nset format y '%s'\n", high > 0 ? high * 1.08 : 1,
-            high > 0 && high < 1e-2 ? "%.1t·10^{%T}" : "%g");
-    fprintf(d->script, "set ytics add ('0' 0)\nplot $raw%d_0 using 1:2 with lines linecolor rgb '#%s' %s %s", CURVE_RATE,
-            drawing_colour(0), thick_lines, prompt && differs ? "title 'weights'" : "notitle");
+    fprintf(d->script, "set ylabel 'learning rate'\nset yrange [0:%.9g]\nset format y '%s'\n",
+            high > 0 ? high * 1.08 : 1, high > 0 && high < 1e-2 ? "%.1t·10^{%T}" : "%g");
+    fprintf(d->script, "set ytics add ('0' 0)\nplot $raw%d_0 using 1:2 with lines linecolor rgb '#%s' %s %s",
+            CURVE_RATE, drawing_colour(0), thick_lines, prompt && differs ? "title 'weights'" : "notitle");
     if (prompt && differs)
-        fprintf(d->script, ", $raw%d_0 using 1:2 with lines linecolor rgb '#%s' dashtype 2 %s title 'prompt of the memory'",
+        fprintf(d->script,
+                ", $raw%d_0 using 1:2 with lines linecolor rgb '#%s' dashtype 2 %s title 'prompt of the memory'",
                 CURVE_PROMPT_RATE, drawing_colour(1), thick_lines);
     fputc('\n', d->script);
 }
@@ -359,7 +382,7 @@ fam_status plot_training(drawing *d, const plotted_run *run, fam_error *error)
     return status == FAM_OK ? draw_speed(d, run->curves, error) : status;
 }
 
-/* ---- several runs ------------------------------------------------------------------------------------------------- */
+/* ---- several runs ----------------------------------------------------------------------------------------------- */
 
 /* The validation of all runs that have one, in the colours of the runs. */
 static void compare_validations(drawing *d, const plotted_run *const *runs, size_t count, validation_value which,
@@ -369,8 +392,9 @@ static void compare_validations(drawing *d, const plotted_run *const *runs, size
         for (int64_t i = 0; i < runs[r]->curves->validation_count; i++) {
             if (points[r][i] == 0)
                 continue;
-            fprintf(d->script, ", $valid%zu_%lld_%d using 1:2 with linespoints linecolor rgb '#%s' dashtype 2 linewidth 1.2 "
-                               "pointtype %d pointsize 0.75 notitle",
+            fprintf(d->script,
+                    ", $valid%zu_%lld_%d using 1:2 with linespoints linecolor rgb '#%s' dashtype 2 linewidth 1.2 "
+                    "pointtype %d pointsize 0.75 notitle",
                     r, (long long)i, (int)which, drawing_colour(r), drawing_mark(r));
         }
     }
@@ -384,10 +408,12 @@ typedef struct comparison {
     validation_value which;
 } comparison;
 
-static fam_status compare(drawing *d, const comparison *what, const plotted_run *const *runs, size_t count, fam_error *error)
+static fam_status compare(drawing *d, const comparison *what, const plotted_run *const *runs, size_t count,
+                          fam_error *error)
 {
     int64_t points[DRAWING_COLOURS][CURVE_VALIDATIONS] = {{0}}, last = 0, validations = 0;
     bool there[DRAWING_COLOURS], any = false;
+    char number[NUMBER_GROUPED_BYTES];
     double low = INFINITY, high = -INFINITY, ignored, ignored_too;
     fam_status status = FAM_OK;
     for (size_t r = 0; r < count; r++) {
@@ -405,7 +431,8 @@ static fam_status compare(drawing *d, const comparison *what, const plotted_run 
             validations += points[r][i] = write_validation(d, runs[r]->curves, r, i, what->which, what->scale);
     }
     if (what->id != CURVE_LEVEL)
-        drawing_note(d, "Lines: mean over about %lld steps in training.%s", (long long)run_curves_smoothing(runs[0]->curves),
+        drawing_note(d, "Lines: mean over about %s steps in training.%s",
+                     number_grouped(number, run_curves_smoothing(runs[0]->curves)),
                      validations > 0 ? " Marks: held out." : "");
     step_axis(d, last);
     if (what->id == CURVE_ACCURACY)
@@ -413,14 +440,14 @@ static fam_status compare(drawing *d, const comparison *what, const plotted_run 
     else if (what->id == CURVE_LEVEL)
         blocks_axis(d, high);
     else
-        value_axis(d, what->label, low, high);
+        value_axis(d, what->label, low, high, low, high);
     const char *comma = "plot ";
     for (size_t r = 0; r < count; r++) {
         if (!there[r])
             continue;
         bool level = what->id == CURVE_LEVEL;
-        fprintf(d->script, "%s$%s%d_%zu using 1:2 with %s linecolor rgb '#%s' %s", comma, level ? "raw" : "smooth", (int)what->id,
-                r, level ? "steps" : "lines", drawing_colour(r), thick_lines);
+        fprintf(d->script, "%s$%s%d_%zu using 1:2 with %s linecolor rgb '#%s' %s", comma, level ? "raw" : "smooth",
+                (int)what->id, r, level ? "steps" : "lines", drawing_colour(r), thick_lines);
         write_title(d, runs[r]->name, "");
         comma = ", ";
     }
@@ -435,7 +462,8 @@ fam_status plot_comparison(drawing *d, const plotted_run *const *runs, size_t co
         {"loss", "Loss", "loss (nats per token)", CURVE_LOSS, 1, true, VALIDATION_LOSS},
         {"accuracy", "Right answers", "right answer tokens", CURVE_ACCURACY, 100, true, VALIDATION_ACCURACY},
         {"blocks", "Longest sequences allowed", "", CURVE_LEVEL, 1, false, VALIDATION_LOSS},
-        {"gradient_norm", "Norm of the gradient", "norm before clipping", CURVE_GRADIENT_NORM, 1, false, VALIDATION_LOSS},
+        {"gradient_norm", "Norm of the gradient", "norm before clipping", CURVE_GRADIENT_NORM, 1, false,
+         VALIDATION_LOSS},
         {"speed", "Speed", "tokens per second", CURVE_SPEED, 1, false, VALIDATION_LOSS},
     };
     fam_status status = FAM_OK;

@@ -15,7 +15,8 @@ typedef struct plotted_run {
     int64_t trained; /* how many numbers; -1: not known */
 } plotted_run;
 
-/* One run: loss, accuracy, blocks, norm of the gradient, learning rate, speed; what it has no numbers of is left out. */
+/* One run: loss, accuracy, blocks, norm of the gradient, learning rate, speed; what it has no numbers of is left
+ * out. */
 fam_status plot_training(drawing *d, const plotted_run *run, fam_error *error);
 
 /* Several (2 to DRAWING_COLOURS): loss, accuracy, level and speed, each over the others. */

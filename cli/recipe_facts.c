@@ -64,6 +64,9 @@ static bool take_event(walk *w, const yaml_event_t *event)
         if (enter(w, scalar))
             add_fact(w, scalar);
         return true;
+    case YAML_ALIAS_EVENT:
+        enter(w, NULL);
+        return true;
     case YAML_MAPPING_START_EVENT:
     case YAML_SEQUENCE_START_EVENT:
         if (w->depth == DEPTH || !enter(w, NULL)) /* a key that is no word */

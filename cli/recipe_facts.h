@@ -1,6 +1,6 @@
 /*
- * cli/recipe_facts.h: the values in the recipe.yaml of a run, by their paths ("optimizer.clip"), for showing. What a key
- * means is known by the library alone; a file that is no recipe only has fewer facts.
+ * cli/recipe_facts.h: the values in the recipe.yaml of a run, by their paths ("optimizer.clip"), for showing. What a
+ * key means is known by the library alone; a file that is no recipe only has fewer facts.
  */
 #ifndef CLI_RECIPE_FACTS_H
 #define CLI_RECIPE_FACTS_H

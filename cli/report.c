@@ -29,19 +29,21 @@ typedef struct material {
     eval_results *results;       /* all in one */
 } material;
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 fam_status report_find(char file[], bool *training, const char *path, fam_error *error)
 {
     static const char *const names[] = {"metrics.jsonl", "results.json"};
     struct stat about;
     if (stat(path, &about) != 0)
-        return failure(error, errno == ENOENT ? FAM_STATUS_NOT_FOUND : FAM_STATUS_IO, "%s: cannot be opened: %s", path, strerror(errno));
+        return failure(error, errno == ENOENT ? FAM_STATUS_NOT_FOUND : FAM_STATUS_IO, "%s: cannot be opened: %s", path,
+                       strerror(errno));
     if (!S_ISDIR(about.st_mode)) {
         size_t length = strlen(path), tail = strlen(names[0]);
         *training = length >= tail && strcmp(path + length - tail, names[0]) == 0;
         if (length >= FILE_PATH_BYTES)
-            return failure(error, FAM_STATUS_INVALID_ARGUMENT, "%.80s…: found a path of %zu bytes, need a shorter one", path, length);
+            return failure(error, FAM_STATUS_INVALID_ARGUMENT, "%.80s…: found a path of %zu bytes, need a shorter one",
+                           path, length);
         memcpy(file, path, length + 1);
         return FAM_OK;
     }
@@ -53,8 +55,10 @@ fam_status report_find(char file[], bool *training, const char *path, fam_error 
         if (stat(file, &about) == 0)
             return FAM_OK;
     }
-    return failure(error, FAM_STATUS_NOT_FOUND, "%s: found neither metrics.jsonl (of fam train) nor results.json (of fam eval), "
-                                                "need one of them", path);
+    return failure(error, FAM_STATUS_NOT_FOUND,
+                   "%s: found neither metrics.jsonl (of fam train) nor results.json (of fam eval), "
+                   "need one of them",
+                   path);
 }
 
 /* "tutorial" for "runs/tutorial/"; of a file the folder's name. */
@@ -65,6 +69,17 @@ static void name_of(char out[CURVE_NAME_BYTES], const char *path)
         *last = '\0';
     last = last ? strrchr(real, '/') : NULL;
     snprintf(out, CURVE_NAME_BYTES, "%.100s", last && last[1] ? last + 1 : path);
+}
+
+/* A name that another path has too says nothing: then the path as it was given. */
+static void name_apart(material *m, size_t i, const char *path)
+{
+    for (size_t k = 0; k < i; k++) {
+        if (strcmp(m->names[k], m->names[i]) == 0) {
+            snprintf(m->names[i], CURVE_NAME_BYTES, "%.100s", path);
+            return;
+        }
+    }
 }
 
 /* The recipe beside the metrics, as far as there is one: the curves do not need it. */
@@ -136,9 +151,11 @@ static fam_status read_material(material *m, const char *const *paths, size_t co
             return status;
         if (i > 0 && training != m->training)
             return failure(error, FAM_STATUS_MISMATCH, "%s: found %s, need %s as the first", paths[i],
-                           training ? "a training run" : "an evaluation", m->training ? "a training run" : "an evaluation");
+                           training ? "a training run" : "an evaluation",
+                           m->training ? "a training run" : "an evaluation");
         m->training = training;
         name_of(m->names[i], paths[i]);
+        name_apart(m, i, paths[i]);
         status = training ? read_run(m, i, file, error) : read_results(m, i, file, error);
         if (status != FAM_OK)
             return status;
@@ -156,7 +173,7 @@ static void material_free(material *m)
     free(m);
 }
 
-/* ---- the page ----------------------------------------------------------------------------------------------------- */
+/* ---- the page --------------------------------------------------------------------------------------------------- */
 
 static const char style[] =
     "body{font:16px/1.5 system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;color:#222;background:#fff;"
@@ -164,11 +181,14 @@ static const char style[] =
     "h1{font-size:1.7rem;font-weight:600;margin:.2rem 0 .3rem;overflow-wrap:anywhere}\n"
     "h2{font-size:1.15rem;font-weight:600;margin:2rem 0 .6rem}\n"
     ".state{color:#555;margin:0 0 1rem}\n"
-    "dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(11.5rem,1fr));gap:.7rem 1.4rem;margin:1rem 0 1.6rem}\n"
+    "dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(11.5rem,1fr));gap:.7rem 1.4rem;margin:1rem 0 "
+    "1.6rem}\n"
     "dt{color:#666;font-size:.8rem}dd{margin:0;font-size:1rem;overflow-wrap:anywhere}\n"
     ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(34rem,100%),1fr));gap:1.2rem}\n"
-    "figure{margin:0;padding:.9rem 1rem .7rem;border:1px solid #ddd;border-radius:6px;background:#fff;max-width:60rem}\n"
-    "figure h2{margin:0 0 .3rem;font-size:1.05rem;overflow-wrap:anywhere}\nfigure svg{width:100%;height:auto;display:block}\n"
+    "figure{margin:0;padding:.9rem 1rem .7rem;border:1px solid "
+    "#ddd;border-radius:6px;background:#fff;max-width:60rem}\n"
+    "figure h2{margin:0 0 .3rem;font-size:1.05rem;overflow-wrap:anywhere}\nfigure "
+    "svg{width:100%;height:auto;display:block}\n"
     "figcaption{color:#666;font-size:.82rem;min-height:1.2em}\n"
     ".scroll{overflow-x:auto}\n"
     "table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92rem}\n"
@@ -176,7 +196,8 @@ static const char style[] =
     "th{font-weight:600;color:#444}th.text,td.text{text-align:left;white-space:normal}\n"
     "th[colspan]{text-align:center}.interval{color:#777;font-size:.85em}\n"
     "details{margin:1.6rem 0}summary{cursor:pointer;font-weight:600}\n"
-    "pre{background:#f6f7f8;border:1px solid #e4e4e4;border-radius:6px;padding:.8rem 1rem;font-size:.82rem;overflow-x:auto}\n"
+    "pre{background:#f6f7f8;border:1px solid #e4e4e4;border-radius:6px;padding:.8rem "
+    "1rem;font-size:.82rem;overflow-x:auto}\n"
     "ul{padding-left:1.2rem}footer{color:#777;font-size:.82rem;margin-top:2.4rem}\n"
     "@media print{figure{break-inside:avoid}}\n";
 
@@ -217,9 +238,10 @@ static void write_figure(FILE *html, const picture *p)
 /* false: out of memory. */
 static bool write_page(FILE *html, const material *m, const drawing *d, bool running)
 {
-    fprintf(html, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n%s"
-                  "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-                  "<meta name=\"generator\" content=\"fam %s\"/>\n<title>",
+    fprintf(html,
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n%s"
+            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
+            "<meta name=\"generator\" content=\"fam %s\"/>\n<title>",
             running ? "<meta http-equiv=\"refresh\" content=\"30\"/>\n" : "", fam_version());
     write_title(html, m);
     fprintf(html, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<h1>", style);
@@ -262,8 +284,9 @@ static fam_status write_html(const material *m, const drawing *d, const report_o
     if (!html)
         return failure(error, FAM_STATUS_OUT_OF_MEMORY, "%s: out of memory", options->out);
     bool memory = write_page(html, m, d, options->running);
-    fam_status status = fclose(html) == 0 && memory ? file_replace(options->out, text, size, error)
-                                          : failure(error, FAM_STATUS_OUT_OF_MEMORY, "%s: out of memory", options->out);
+    fam_status status = fclose(html) == 0 && memory
+                            ? file_replace(options->out, text, size, error)
+                            : failure(error, FAM_STATUS_OUT_OF_MEMORY, "%s: out of memory", options->out);
     free(text);
     return status;
 }
@@ -302,7 +325,8 @@ fam_status report_write(const char *const *paths, size_t count, const report_opt
 {
     drawing d = {0};
     if (count > REPORT_PATHS)
-        return failure(error, FAM_STATUS_INVALID_ARGUMENT, "plot: found %zu paths, need at most %d", count, REPORT_PATHS);
+        return failure(error, FAM_STATUS_INVALID_ARGUMENT, "plot: found %zu paths, need at most %d", count,
+                       REPORT_PATHS);
     material *m = calloc(1, sizeof *m);
     if (!m)
         return failure(error, FAM_STATUS_OUT_OF_MEMORY, "plot: out of memory");

@@ -1,6 +1,6 @@
 /*
- * cli/report.h: reports: one HTML file each, with its pictures inside, that needs no network, no scripts and nothing beside
- * it. Written whole or not at all.
+ * cli/report.h: reports: one HTML file each, with its pictures inside, that needs no network, no scripts and nothing
+ * beside it. Written whole or not at all.
  */
 #ifndef CLI_REPORT_H
 #define CLI_REPORT_H
@@ -21,8 +21,8 @@ typedef struct report_options {
 
 enum { REPORT_PATHS = DRAWING_COLOURS };
 
-/* Of run folders (with metrics.jsonl), or of evaluations (folders with results.json, or such files): not of both. BAD_FORMAT,
- * UNSUPPORTED (also: no gnuplot), MISMATCH, NOT_FOUND, IO, FAILED, INVALID_ARGUMENT, OUT_OF_MEMORY. */
+/* Of run folders (with metrics.jsonl), or of evaluations (folders with results.json, or such files): not of both.
+ * BAD_FORMAT, UNSUPPORTED (also: no gnuplot), MISMATCH, NOT_FOUND, IO, FAILED, INVALID_ARGUMENT, OUT_OF_MEMORY. */
 fam_status report_write(const char *const *paths, size_t count, const report_options *options, fam_error *error);
 
 /* FOLDER/report.html of a run, for the trainer that works in it. */
@@ -31,7 +31,7 @@ fam_status report_write_training(const char *folder, bool running, fam_error *er
 /* Whether the path is a run, an evaluation, or neither (NOT_FOUND); the file that has its numbers. */
 fam_status report_find(char file[], bool *training, const char *path, fam_error *error);
 
-/* ---- parts of the page, for the two kinds ------------------------------------------------------------------------- */
+/* ---- parts of the page, for the two kinds ----------------------------------------------------------------------- */
 
 /* What was asked of which systems; the table behind the pictures (false: out of memory). */
 void report_eval_head(FILE *html, const eval_results *results);

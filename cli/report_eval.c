@@ -12,8 +12,10 @@
 static void write_systems(FILE *html, const eval_results *results)
 {
     char number[NUMBER_GROUPED_BYTES];
-    fputs("<h2>Systems</h2>\n<div class=\"scroll\"><table>\n<tr><th class=\"text\">name</th><th class=\"text\">settings</th>"
-          "<th>sees back</th><th>read</th></tr>\n", html);
+    fputs("<h2>Systems</h2>\n<div class=\"scroll\"><table>\n<tr><th class=\"text\">name</th><th "
+          "class=\"text\">settings</th>"
+          "<th>sees back</th><th>read</th></tr>\n",
+          html);
     for (size_t i = 0; i < results->system_count; i++) {
         const eval_system *s = &results->systems[i];
         double tokens = 0, seconds = 0;
@@ -31,7 +33,8 @@ static void write_systems(FILE *html, const eval_results *results)
             fprintf(html, "</td><td>%s tokens</td>", number_grouped(number, s->reach));
         else
             fputs("</td><td>no limit</td>", html);
-        fprintf(html, "<td>%s tokens in %.1f s</td></tr>\n", number_grouped(number, (int64_t)fmin(tokens, 9e18)), seconds);
+        fprintf(html, "<td>%s tokens in %.1f s</td></tr>\n", number_grouped(number, (int64_t)fmin(tokens, 9e18)),
+                seconds);
     }
     fputs("</table></div>\n", html);
 }
@@ -56,7 +59,7 @@ void report_eval_head(FILE *html, const eval_results *results)
     fputs("<h2>Results</h2>\n", html);
 }
 
-/* ---- tables ------------------------------------------------------------------------------------------------------- */
+/* ---- tables ----------------------------------------------------------------------------------------------------- */
 
 static void write_names(FILE *html, const eval_results *results, int columns)
 {
@@ -82,8 +85,8 @@ static void write_interval(FILE *html, double value, double low, double high, do
     else if (isnan(low) || isnan(high))
         fprintf(html, "<td>%.*f</td>", digits, scale * value);
     else
-        fprintf(html, "<td>%.*f <span class=\"interval\">(%.*f to %.*f)</span></td>", digits, scale * value, digits, scale * low,
-                digits, scale * high);
+        fprintf(html, "<td>%.*f <span class=\"interval\">(%.*f to %.*f)</span></td>", digits, scale * value, digits,
+                scale * low, digits, scale * high);
 }
 
 /* Cells of one question, in the order of the systems. */
@@ -133,7 +136,8 @@ static void write_row(FILE *html, const eval_results *results, const eval_cell *
     fprintf(html, "<td>%s</td>", number_grouped(number, cells[0].keys));
     fprintf(html, "<td>%s</td>", number_grouped(number, fewest));
     for (size_t system = 0, at = 0; system < results->system_count; system++) {
-        static const eval_cell none = {.exact = NAN, .exact_low = NAN, .exact_high = NAN, .parts = NAN, .digits = NAN, .nll = NAN};
+        static const eval_cell none = {
+            .exact = NAN, .exact_low = NAN, .exact_high = NAN, .parts = NAN, .digits = NAN, .nll = NAN};
         const eval_cell *cell = at < count && cells[at].system == system ? &cells[at] : &none;
         while (at < count && cells[at].system == system)
             at++;
@@ -159,8 +163,10 @@ static bool write_cells(FILE *html, const eval_results *results)
     memcpy(cells, results->cells, results->cell_count * sizeof *cells);
     qsort(cells, results->cell_count, sizeof *cells, by_question);
     fputs("<h2>Table</h2>\n<p class=\"state\">Right answers with their 95 % interval", html);
-    fprintf(html, "%s, right digits (all in %%), loss on the answers (nats per token).</p>\n<div class=\"scroll\"><table>\n"
-                  "<tr><th colspan=\"4\"></th>", parts ? ", right parts" : "");
+    fprintf(html,
+            "%s, right digits (all in %%), loss on the answers (nats per token).</p>\n<div class=\"scroll\"><table>\n"
+            "<tr><th colspan=\"4\"></th>",
+            parts ? ", right parts" : "");
     write_names(html, results, parts ? 4 : 3);
     fputs("</tr>\n<tr><th>tokens</th><th>depth</th><th>keys</th><th>draws</th>", html);
     for (size_t i = 0; i < results->system_count; i++)
@@ -196,8 +202,10 @@ static bool write_ranges(FILE *html, const eval_results *results)
         return false;
     memcpy(ranges, results->ranges, results->range_count * sizeof *ranges);
     qsort(ranges, results->range_count, sizeof *ranges, by_place);
-    fputs("<h2>Table</h2>\n<p class=\"state\">Nats per token with the 95 % interval of the mean.</p>\n<div class=\"scroll\"><table>\n"
-          "<tr><th>length</th><th>from</th><th>to</th><th>draws</th>", html);
+    fputs("<h2>Table</h2>\n<p class=\"state\">Nats per token with the 95 % interval of the mean.</p>\n<div "
+          "class=\"scroll\"><table>\n"
+          "<tr><th>length</th><th>from</th><th>to</th><th>draws</th>",
+          html);
     write_names(html, results, 1);
     fputs("</tr>\n", html);
     for (size_t i = 0; i < results->range_count;) {
@@ -210,7 +218,8 @@ static bool write_ranges(FILE *html, const eval_results *results)
             const eval_range *range = &ranges[i];
             bool here = i < results->range_count && range->length == first.length && range->from == first.from &&
                         range->to == first.to && range->system == system;
-            write_interval(html, here ? range->nll : NAN, here ? range->nll_low : NAN, here ? range->nll_high : NAN, 1, 4);
+            write_interval(html, here ? range->nll : NAN, here ? range->nll_low : NAN, here ? range->nll_high : NAN, 1,
+                           4);
             while (here && i < results->range_count && ranges[i].system == system && ranges[i].length == first.length &&
                    ranges[i].from == first.from && ranges[i].to == first.to)
                 i++;

@@ -29,7 +29,10 @@ static void write_state(FILE *html, const plotted_run *run, bool running)
     char done[NUMBER_GROUPED_BYTES], all[NUMBER_GROUPED_BYTES];
     int64_t steps = recipe_integer(run, "train.steps");
     bool whole = steps >= 0 && run->curves->last_step >= steps;
-    fprintf(html, "<p class=\"state\">%s step %s", running && !whole ? "Running:" : whole ? "Done:" : "So far:",
+    fprintf(html, "<p class=\"state\">%s step %s",
+            running && !whole ? "Running:"
+            : whole           ? "Done:"
+                              : "So far:",
             number_grouped(done, run->curves->last_step));
     if (steps >= 0)
         fprintf(html, " of %s", number_grouped(all, steps));
@@ -40,7 +43,8 @@ static void write_model_facts(FILE *html, const plotted_run *run)
 {
     char number[NUMBER_GROUPED_BYTES];
     const char *path = recipe_fact_get(&run->recipe, "model.path");
-    const char *layers = recipe_fact_get(&run->recipe, "model.new.layers"), *width = recipe_fact_get(&run->recipe, "model.new.hidden_size");
+    const char *layers = recipe_fact_get(&run->recipe, "model.new.layers"),
+               *width = recipe_fact_get(&run->recipe, "model.new.hidden_size");
     const char *what = recipe_fact_get(&run->recipe, "adapt.what"), *rank = recipe_fact_get(&run->recipe, "adapt.rank");
     if (path)
         report_fact(html, "Model", "%s", path);
@@ -72,10 +76,12 @@ static void write_facts(FILE *html, const plotted_run *run)
     progress_duration(duration, c->seconds);
     report_fact(html, "Time in steps", "%s", duration);
     if (c->seconds > 0)
-        report_fact(html, "Speed", "%s tokens per second", number_grouped(number, (int64_t)fmin(c->tokens / c->seconds, 9e18)));
+        report_fact(html, "Speed", "%s tokens/s",
+                    number_grouped(number, (int64_t)fmin(c->tokens / c->seconds, 9e18)));
     if (c->lines > 0)
         report_fact(html, "Clipped", "%.1f %% of the steps", 100 * (double)c->clipped_steps / (double)c->lines);
-    report_fact(html, "Skipped", "%s step%s", number_grouped(number, c->skipped_steps), c->skipped_steps == 1 ? "" : "s");
+    report_fact(html, "Skipped", "%s step%s", number_grouped(number, c->skipped_steps),
+                c->skipped_steps == 1 ? "" : "s");
     fputs("</dl>\n", html);
 }
 
@@ -94,7 +100,8 @@ static void write_differences(FILE *html, const plotted_run *runs, size_t count)
             const char *path = runs[r].recipe.facts[i].path;
             bool differs = false, told = false;
             for (size_t k = 0; k < count; k++) {
-                const char *mine = recipe_fact_get(&runs[r].recipe, path), *other = recipe_fact_get(&runs[k].recipe, path);
+                const char *mine = recipe_fact_get(&runs[r].recipe, path),
+                           *other = recipe_fact_get(&runs[k].recipe, path);
                 differs |= !mine != !other || (mine && strcmp(mine, other) != 0);
                 told |= k < r && other; /* with an earlier run */
             }
@@ -145,8 +152,10 @@ void report_training_tables(FILE *html, const plotted_run *runs, size_t count)
     if (!any)
         return;
     fputs("<h2>The newest validation</h2>\n<div class=\"scroll\"><table>\n<tr>", html);
-    fprintf(html, "%s<th class=\"text\">held out</th><th>step</th><th>blocks</th><th>sequences</th><th>loss (nats)</th>"
-                  "<th>right answer tokens</th><th>whole answers</th></tr>\n", count > 1 ? "<th class=\"text\">run</th>" : "");
+    fprintf(html,
+            "%s<th class=\"text\">held out</th><th>step</th><th>blocks</th><th>sequences</th><th>loss (nats)</th>"
+            "<th>right answer tokens</th><th>whole answers</th></tr>\n",
+            count > 1 ? "<th class=\"text\">run</th>" : "");
     for (size_t r = 0; r < count; r++) {
         for (int64_t i = 0; i < runs[r].curves->validation_count; i++) {
             const validation_curve *v = runs[r].curves->validations[i];

@@ -26,7 +26,7 @@ static fam_status bad(const reading *r, const char *key, const char *need)
                    (long long)r->line, key, need);
 }
 
-/* ---- typed members ------------------------------------------------------------------------------------------------ */
+/* ---- typed members ---------------------------------------------------------------------------------------------- */
 
 /* NaN if it is null or not there. */
 static fam_status real_member(double *out, const reading *r, const json_t *object, const char *key)
@@ -41,7 +41,9 @@ static fam_status count_member(int64_t *out, const reading *r, const json_t *obj
 {
     const json_t *value = json_object_get(object, key);
     *out = json_integer_value(value);
-    return !value || (json_is_integer(value) && *out >= 0 && *out <= STEP_MAX) ? FAM_OK : bad(r, key, "an integer from 0 to 2^53");
+    return !value || (json_is_integer(value) && *out >= 0 && *out <= STEP_MAX)
+               ? FAM_OK
+               : bad(r, key, "an integer from 0 to 2^53");
 }
 
 static fam_status flag_member(bool *out, const reading *r, const json_t *object, const char *key)
@@ -51,7 +53,7 @@ static fam_status flag_member(bool *out, const reading *r, const json_t *object,
     return !value || json_is_boolean(value) ? FAM_OK : bad(r, key, "true or false");
 }
 
-/* ---- buckets ------------------------------------------------------------------------------------------------------ */
+/* ---- buckets ---------------------------------------------------------------------------------------------------- */
 
 static void merge(curve_bucket *into, const curve_bucket *other)
 {
@@ -96,7 +98,7 @@ static void add(run_curves *c, curve_id id, int64_t step, double value)
     merge(&c->buckets[id][step / c->width], &(curve_bucket){1, value, value, value, step, step});
 }
 
-/* ---- validation --------------------------------------------------------------------------------------------------- */
+/* ---- validation ------------------------------------------------------------------------------------------------- */
 
 static fam_status curve_of(validation_curve **out, const reading *r, const char *name)
 {
@@ -163,7 +165,7 @@ static fam_status read_validation(const reading *r, const json_t *list, int64_t 
     return status;
 }
 
-/* ---- lines -------------------------------------------------------------------------------------------------------- */
+/* ---- lines ------------------------------------------------------------------------------------------------------ */
 
 typedef struct step_line {
     int64_t step, tokens, blocks, level, answers;
@@ -176,8 +178,11 @@ static fam_status read_members(step_line *out, const reading *r, const json_t *o
     static const struct {
         const char *key;
         curve_id id;
-    } reals[] = {{"loss", CURVE_LOSS}, {"accuracy", CURVE_ACCURACY}, {"gradient_norm", CURVE_GRADIENT_NORM},
-                 {"rate", CURVE_RATE}, {"prompt_rate", CURVE_PROMPT_RATE}};
+    } reals[] = {{"loss", CURVE_LOSS},
+                 {"accuracy", CURVE_ACCURACY},
+                 {"gradient_norm", CURVE_GRADIENT_NORM},
+                 {"rate", CURVE_RATE},
+                 {"prompt_rate", CURVE_PROMPT_RATE}};
     fam_status status = FAM_OK;
     for (size_t i = 0; i < sizeof reals / sizeof *reals && status == FAM_OK; i++)
         status = real_member(&out->reals[reals[i].id], r, object, reals[i].key);
@@ -269,8 +274,8 @@ static fam_status read_lines(reading *r, FILE *in, char *buffer)
         memmove(buffer, buffer + from, length - from);
         length -= from;
         if (status == FAM_OK && length == CURVE_LINE_BYTES)
-            return failure(r->error, FAM_STATUS_BAD_FORMAT, "%s: line %lld: found %d bytes or more, need fewer", r->name,
-                           (long long)r->line + 1, CURVE_LINE_BYTES);
+            return failure(r->error, FAM_STATUS_BAD_FORMAT, "%s: line %lld: found %d bytes or more, need fewer",
+                           r->name, (long long)r->line + 1, CURVE_LINE_BYTES);
     }
     r->line++;
     return status == FAM_OK && length > 0 ? read_line(r, buffer, length, false) : status;
@@ -299,7 +304,7 @@ void run_curves_free(run_curves *curves)
     free(curves);
 }
 
-/* ---- looking at them ---------------------------------------------------------------------------------------------- */
+/* ---- looking at them -------------------------------------------------------------------------------------------- */
 
 bool run_curves_range(const run_curves *curves, curve_id id, double *low, double *high)
 {
@@ -324,7 +329,9 @@ static double deviation(const run_curves *curves)
 
 int64_t run_curves_smoothing(const run_curves *curves)
 {
-    return (int64_t)llround(deviation(curves) * sqrt(2 * 3.14159265358979) * (double)curves->width);
+    double steps = deviation(curves) * sqrt(2 * 3.14159265358979) * (double)curves->width;
+    double unit = steps < 100 ? 1 : pow(10, floor(log10(steps)) - 1);
+    return (int64_t)(round(steps / unit) * unit); /* two digits say enough */
 }
 
 double *run_curves_smoothed(const run_curves *curves, curve_id id)

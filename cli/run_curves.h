@@ -1,6 +1,6 @@
 /*
- * cli/run_curves.h: metrics.jsonl of a training run (docs/TRAINING.md has the fields) as curves of bounded size. Steps lie
- * in buckets; a run of more steps than buckets has several steps in each, whose mean, lowest and highest are kept.
+ * cli/run_curves.h: metrics.jsonl of a training run (docs/TRAINING.md has the fields) as curves of bounded size. Steps
+ * lie in buckets; a run of more steps than buckets has several steps in each, whose mean, lowest and highest are kept.
  */
 #ifndef CLI_RUN_CURVES_H
 #define CLI_RUN_CURVES_H
@@ -71,8 +71,8 @@ void run_curves_free(run_curves *curves);
 /* Whether there is any number, and from what to what. */
 bool run_curves_range(const run_curves *curves, curve_id id, double *low, double *high);
 
-/* The means of the buckets, smoothed by a Gaussian: NaN where the curve has no number. The result has CURVE_BUCKETS numbers
- * and is released with free; NULL: out of memory. */
+/* The means of the buckets, smoothed by a Gaussian: NaN where the curve has no number. The result has CURVE_BUCKETS
+ * numbers and is released with free; NULL: out of memory. */
 double *run_curves_smoothed(const run_curves *curves, curve_id id);
 /* About how many steps a smoothed number stands for. */
 int64_t run_curves_smoothing(const run_curves *curves);

@@ -77,9 +77,9 @@ int64_t weights_count_of_run(const char *folder, const char *what)
         fam_error error;
         if (file_path(path, folder, all ? models[i] : adapters[i], &error) != FAM_OK)
             return -1;
-        int64_t weights = all                            ? count_in(path, "model.safetensors")
+        int64_t weights = all                           ? count_in(path, "model.safetensors")
                           : strcmp(what, "prompt") == 0 ? 0
-                                                         : count_in(path, "adapter_model.safetensors");
+                                                        : count_in(path, "adapter_model.safetensors");
         int64_t prompt = all ? 0 : count_in(path, "fam_prompt.safetensors");
         if (weights >= 0 && prompt >= 0 && weights + prompt > 0)
             return weights + prompt;

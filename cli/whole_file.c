@@ -58,7 +58,8 @@ fam_status file_read(char **out, size_t *size, const char *path, size_t limit, f
         if (ferror(file))
             status = system_failure(error, path, "cannot be read");
         else if (length > limit)
-            status = failure(error, FAM_STATUS_BAD_FORMAT, "%s: found more than %zu bytes, need at most so many", path, limit);
+            status = failure(error, FAM_STATUS_BAD_FORMAT, "%s: found more than %zu bytes, need at most so many", path,
+                             limit);
         else if (length < capacity)
             break;
         capacity *= 2;
@@ -96,8 +97,8 @@ fam_status file_replace(const char *path, const char *data, size_t size, fam_err
     if (lstat(path, &about) == 0 && !S_ISREG(about.st_mode))
         return failure(error, FAM_STATUS_IO, "%s: cannot be written: found something that is no regular file", path);
     if (strlen(path) >= FILE_PATH_BYTES)
-        return failure(error, FAM_STATUS_INVALID_ARGUMENT, "%.80s…: found a path of %zu bytes, need fewer than %d", path,
-                       strlen(path), FILE_PATH_BYTES);
+        return failure(error, FAM_STATUS_INVALID_ARGUMENT, "%.80s…: found a path of %zu bytes, need fewer than %d",
+                       path, strlen(path), FILE_PATH_BYTES);
     snprintf(temporary, sizeof temporary, "%s.tmp.%ld", path, (long)getpid());
     unlink(temporary); /* of a process with our number that was killed */
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
@@ -117,12 +118,14 @@ fam_status file_replace(const char *path, const char *data, size_t size, fam_err
 
 fam_status file_path(char out[FILE_PATH_BYTES], const char *directory, const char *name, fam_error *error)
 {
-    size_t length = strlen(directory);
-    bool slash = length > 0 && directory[length - 1] == '/';
-    if (length + strlen(name) + 2 > FILE_PATH_BYTES)
-        return failure(error, FAM_STATUS_INVALID_ARGUMENT, "%.80s…: found a path of more than %d bytes, need a shorter one",
-                       directory, FILE_PATH_BYTES);
-    snprintf(out, FILE_PATH_BYTES, "%s%s%s", directory, slash ? "" : "/", name);
+    size_t length = strlen(directory), name_length = strlen(name);
+    if (length + name_length + 2 > FILE_PATH_BYTES)
+        return failure(error, FAM_STATUS_INVALID_ARGUMENT,
+                       "%.80s…: found a path of more than %d bytes, need a shorter one", directory, FILE_PATH_BYTES);
+    memmove(out, directory, length);
+    if (length > 0 && directory[length - 1] != '/')
+        out[length++] = '/';
+    memcpy(out + length, name, name_length + 1);
     return FAM_OK;
 }
 
