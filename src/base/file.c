@@ -390,3 +390,17 @@ void fam_atomic_file_abort(fam_atomic_file *file)
     unlink(file->temporary);
     atomic_file_free(file);
 }
+
+fam_status fam_file_replace(const char *path, fam_memory *memory, const void *data, size_t size, fam_file_access access,
+                            fam_error *error)
+{
+    fam_status status = FAM_OK;
+    fam_atomic_file *file = NULL;
+    FAM_TRY(fam_atomic_file_begin(&file, memory, path, access, error));
+    FAM_TRY(fam_atomic_file_write(file, data, size, error));
+    status = fam_atomic_file_commit(file, error);
+    file = NULL;
+done:
+    fam_atomic_file_abort(file);
+    return status;
+}

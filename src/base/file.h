@@ -73,5 +73,8 @@ fam_status fam_atomic_file_begin(fam_atomic_file **out, fam_memory *memory, cons
 fam_status fam_atomic_file_write(fam_atomic_file *file, const void *data, size_t size, fam_error *error);
 fam_status fam_atomic_file_commit(fam_atomic_file *file, fam_error *error); /* frees `file`, whatever happens */
 void fam_atomic_file_abort(fam_atomic_file *file);                         /* NULL is allowed */
+/* All of it in one. */
+fam_status fam_file_replace(const char *path, fam_memory *memory, const void *data, size_t size, fam_file_access access,
+                            fam_error *error);
 
 #endif

@@ -143,18 +143,13 @@ static fam_status copy_file(fam_memory *memory, const char *from_directory, cons
     char *from = NULL, *to = NULL;
     uint8_t *data = NULL;
     size_t size;
-    fam_atomic_file *file = NULL;
     FAM_TRY_ALLOC(from, fam_path_join(memory, from_directory, name), from_directory);
     FAM_TRY_ALLOC(to, fam_path_join(memory, to_directory, name), to_directory);
     if (!fam_path_exists(from))
         goto done;
     FAM_TRY(fam_file_read(&data, &size, memory, from, COPY_BYTES_MAX, error));
-    FAM_TRY(fam_atomic_file_begin(&file, memory, to, FAM_FILE_SHARED, error));
-    FAM_TRY(fam_atomic_file_write(file, data, size, error));
-    status = fam_atomic_file_commit(file, error);
-    file = NULL;
+    FAM_TRY(fam_file_replace(to, memory, data, size, FAM_FILE_SHARED, error));
 done:
-    fam_atomic_file_abort(file);
     fam_free(memory, data);
     fam_free(memory, from);
     fam_free(memory, to);

@@ -109,16 +109,10 @@ static fam_status write_recipe(fam_trainer *t, fam_error *error)
 {
     fam_status status = FAM_OK;
     char *yaml = NULL, *path = NULL;
-    fam_atomic_file *file = NULL;
     FAM_TRY(fam_recipe_write(&yaml, t->recipe, error));
     FAM_TRY_ALLOC(path, fam_path_join(&t->memory, fam_run_folder_path(t->folder), "recipe.yaml"), "recipe.yaml");
-    FAM_TRY(fam_atomic_file_begin(&file, &t->memory, path, FAM_FILE_SHARED, error));
-    FAM_TRY(fam_atomic_file_write(file, yaml, strlen(yaml), error));
-    fam_atomic_file *whole = file;
-    file = NULL;
-    FAM_TRY(fam_atomic_file_commit(whole, error));
+    FAM_TRY(fam_file_replace(path, &t->memory, yaml, strlen(yaml), FAM_FILE_SHARED, error));
 done:
-    fam_atomic_file_abort(file);
     fam_free(t->recipe->memory, yaml);
     fam_free(&t->memory, path);
     return status;

@@ -173,40 +173,32 @@ static void hex(char out[33], const uint8_t bytes[16])
         snprintf(out + 2 * i, 3, "%02x", bytes[i]);
 }
 
-static fam_status write_text(const char *folder, const char *name, fam_memory *memory, const void *data, size_t size,
+static fam_status write_file(fam_trainer *t, const char *folder, const char *name, const void *data, size_t size,
                              fam_error *error)
 {
     fam_status status = FAM_OK;
-    fam_atomic_file *file = NULL;
     char *path = NULL;
-    FAM_TRY_ALLOC(path, fam_path_join(memory, folder, name), name);
-    FAM_TRY(fam_atomic_file_begin(&file, memory, path, FAM_FILE_SHARED, error));
-    FAM_TRY(fam_atomic_file_write(file, data, size, error));
-    fam_atomic_file *whole = file;
-    file = NULL;
-    FAM_TRY(fam_atomic_file_commit(whole, error));
+    FAM_TRY_ALLOC(path, fam_path_join(&t->memory, folder, name), name);
+    FAM_TRY(fam_file_replace(path, &t->memory, data, size, FAM_FILE_SHARED, error));
 done:
-    fam_atomic_file_abort(file);
-    fam_free(memory, path);
+    fam_free(&t->memory, path);
     return status;
 }
 
 static fam_status write_progress(fam_trainer *t, const char *folder, fam_error *error)
 {
     fam_status status = FAM_OK;
-    char base[33], *text = NULL;
+    char base[33], *path = NULL;
     hex(base, t->base_fingerprint);
     json_t *json = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "version", STATE_VERSION, "base", base, "step",
                              (json_int_t)t->step, "tokens", (json_int_t)t->tokens, "optimizer_steps",
                              (json_int_t)fam_optimizer_steps(t->optimizer), "bad_in_row", (json_int_t)t->bad_in_row,
                              "bad_total", (json_int_t)t->bad_total, "curriculum", curriculum_json(t), "round",
                              round_json(t));
-    if (json)
-        text = json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
-    FAM_FAIL_IF(!text, FAM_STATUS_OUT_OF_MEMORY, "%s/trainer.json: out of memory", folder);
-    FAM_TRY(write_text(folder, "trainer.json", &t->memory, text, strlen(text), error));
+    FAM_TRY_ALLOC(path, fam_path_join(&t->memory, folder, "trainer.json"), folder);
+    FAM_TRY(fam_json_write(path, &t->memory, json, error));
 done:
-    free(text);
+    fam_free(&t->memory, path);
     json_decref(json);
     return status;
 }
@@ -266,7 +258,7 @@ static fam_status write_place(fam_trainer *t, const char *folder, fam_error *err
         FAM_TRY(fam_source_save(t->source, &now, &size, error));
         place = now;
     }
-    FAM_TRY(write_text(folder, "source.bin", &t->memory, place, size, error));
+    FAM_TRY(write_file(t, folder, "source.bin", place, size, error));
 done:
     fam_free(&t->memory, now);
     return status;
@@ -292,7 +284,7 @@ fam_status fam_trainer_save(fam_trainer *t, fam_error *error)
     FAM_TRY(write_states(t, folder, error));
     FAM_TRY(write_place(t, folder, error));
     FAM_TRY(fam_recipe_write(&yaml, t->recipe, error));
-    FAM_TRY(write_text(folder, "recipe.yaml", &t->memory, yaml, strlen(yaml), error));
+    FAM_TRY(write_file(t, folder, "recipe.yaml", yaml, strlen(yaml), error));
     FAM_TRY(write_progress(t, folder, error));
     FAM_TRY(fam_metrics_file_sync(t->metrics, error));
     fam_snapshot_writer *whole = writer;
