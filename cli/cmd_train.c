@@ -107,6 +107,10 @@ static void tell_plan(const train_run *run)
     fam_trainer_info info;
     char parameters[NUMBER_GROUPED_BYTES], tokens[NUMBER_GROUPED_BYTES];
     fam_trainer_info_get(run->trainer, &info);
+    if (info.step >= info.steps) {
+        message("%s: all %lld steps are done (a larger train.steps goes on)", info.out, (long long)info.steps);
+        return;
+    }
     message("%s: %s steps %lld to %lld, %s trained parameters, sequences of up to %s tokens (%lld at once), about %.0f MiB "
             "of memory, checkpoints of %.0f MiB",
             info.out, info.resumed_from >= 0 ? "resumed," : "new run,", (long long)info.step + 1, (long long)info.steps,
@@ -213,6 +217,18 @@ static void draw_report(train_run *run, const char *folder, bool running)
 
 /* ---- running ------------------------------------------------------------------------------------------------------ */
 
+/* What ends a run from outside (its data, memory, the disk) does not cost the steps since the last checkpoint. */
+static void save_before_failing(train_run *run, fam_status why)
+{
+    fam_trainer_info info;
+    fam_error ignored;
+    fam_trainer_info_get(run->trainer, &info);
+    if (why != FAM_STATUS_FAILED && why != FAM_STATUS_DEVICE && info.step > run->first_step &&
+        fam_trainer_save(run->trainer, &ignored) == FAM_OK)
+        message("%s: saved at step %lld of %lld; the same command goes on there", info.out, (long long)info.step,
+                (long long)info.steps);
+}
+
 /* STOPPED: a stop was asked for, and what was done is in a checkpoint. */
 static fam_status stop(train_run *run, fam_error *error)
 {
@@ -245,6 +261,8 @@ static fam_status run_steps(train_run *run, fam_error *error)
     end_line(run);
     if (status == FAM_STATUS_STOPPED)
         status = stop(run, error);
+    else if (status != FAM_OK)
+        save_before_failing(run, status);
     draw_report(run, info.out, false);
     if (status == FAM_OK)
         status = fam_trainer_finish(run->trainer, error);

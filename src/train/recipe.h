@@ -134,5 +134,7 @@ fam_status fam_recipe_write(char **out, const fam_recipe *recipe, fam_error *err
 typedef void fam_recipe_difference(void *context, const char *key, const char *saved, const char *given);
 fam_status fam_recipe_compare(const fam_recipe *saved, const fam_recipe *given, fam_recipe_difference *say,
                               void *context, fam_error *error);
+/* Whether there is such a key: "train.seed", "data.0.share". */
+bool fam_recipe_has_key(const char *path);
 
 #endif

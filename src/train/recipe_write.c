@@ -323,3 +323,19 @@ fam_status fam_recipe_compare(const fam_recipe *saved, const fam_recipe *given, 
 done:
     return status;
 }
+
+bool fam_recipe_has_key(const char *path)
+{
+    for (const fam_key *key = fam_recipe_keys; key->path; key++) {
+        size_t length = strlen(key->path);
+        if (strcmp(key->path, path) == 0)
+            return true;
+        if (key->type != FAM_KEY_ENTRIES || strncmp(key->path, path, length) != 0 || path[length] != '.')
+            continue;
+        const char *number = path + length + 1, *point = number + strspn(number, "0123456789");
+        for (const fam_key *entry = fam_recipe_entry_keys; point > number && *point == '.' && entry->path; entry++)
+            if (strcmp(entry->path, point + 1) == 0)
+                return true;
+    }
+    return false;
+}

@@ -4,11 +4,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "train/snapshot_private.h"
 
 #define STEP_PREFIX "step_"
 #define TEMPORARY_SUFFIX ".tmp"
+#define LOCK_NAME "lock"
 #define TRASH_PREFIX ".trash-"
 
 enum { STEP_DIGITS_MIN = 8, STEP_DIGITS_MAX = 19 };
@@ -86,23 +88,47 @@ fam_status fam_trash_empty(const fam_run_folder *folder, fam_error *error)
     return clear(folder, false, error);
 }
 
+/* Whether there is nothing in it but the lock. */
+static fam_status look_for_emptiness(fam_run_folder *folder, fam_error *error)
+{
+    fam_folder_names names = {.memory = folder->memory};
+    fam_status status = fam_folder_list(&names, folder->root, error);
+    folder->empty = status == FAM_OK && names.count == 1;
+    fam_folder_names_free(&names);
+    return status;
+}
+
 fam_status fam_run_folder_open(fam_run_folder **out, fam_memory *memory, const char *path, fam_error *error)
 {
     fam_status status = FAM_OK;
     fam_run_folder *folder = NULL;
     FAM_TRY_ALLOC(folder, fam_alloc_zeroed(memory, sizeof *folder), path);
     folder->memory = memory;
+    folder->made = !fam_path_exists(path);
     FAM_TRY(fam_folder_make(memory, path, error));
     FAM_TRY(fam_folder_open(&folder->root, memory, path, error));
-    FAM_TRY(fam_lock_take(&folder->lock, folder->root, "lock", error));
+    FAM_TRY(fam_lock_take(&folder->lock, folder->root, LOCK_NAME, error));
+    FAM_TRY(look_for_emptiness(folder, error));
     FAM_TRY(fam_folder_open_in(&folder->checkpoints, folder->root, FAM_CHECKPOINTS, true, error));
     FAM_TRY(fam_folder_sync(folder->root, error));
     FAM_TRY(clear(folder, true, error));
     *out = folder;
     folder = NULL;
 done:
-    fam_run_folder_close(folder);
+    fam_run_folder_discard(folder);
     return status;
+}
+
+void fam_run_folder_discard(fam_run_folder *folder)
+{
+    static const char *const names[] = {FAM_CHECKPOINTS, "start", "recipe.yaml", "metrics.jsonl", LOCK_NAME}; /* lock last */
+    if (!folder)
+        return;
+    for (size_t i = 0; folder->empty && i < sizeof names / sizeof *names; i++)
+        fam_folder_remove(folder->root, names[i], NULL);
+    if (folder->empty && folder->made)
+        rmdir(fam_folder_path(folder->root)); /* not if another put something there */
+    fam_run_folder_close(folder);
 }
 
 void fam_run_folder_close(fam_run_folder *folder)

@@ -371,6 +371,7 @@ fam_status fam_snapshot_find(fam_snapshot *out, fam_memory *memory, const char *
     for (const char *name = newest_below(&names, -1); name; name = newest_below(&names, fam_step_of_name(name))) {
         bool whole = false;
         FAM_TRY(try_step(&whole, checkpoints, name, memory, &to, error));
+        out->damaged += !whole;
         if (!whole)
             continue;
         FAM_TRY_ALLOC(out->folder, fam_path_join(memory, fam_folder_path(checkpoints), name), run);

@@ -20,6 +20,9 @@ typedef struct fam_run_folder fam_run_folder; /* holds the lock */
  * or a file. A folder is used by one thread. */
 fam_status fam_run_folder_open(fam_run_folder **out, fam_memory *memory, const char *path, fam_error *error);
 void fam_run_folder_close(fam_run_folder *folder); /* NULL is allowed */
+/* Closes it, too; and takes back what was made in it, if it was empty when it was opened, and the folder, if it was not
+ * there: for a run that comes to nothing before its first step. NULL is allowed. */
+void fam_run_folder_discard(fam_run_folder *folder);
 const char *fam_run_folder_path(const fam_run_folder *folder);
 
 /* ---- writing ---- */
@@ -44,6 +47,7 @@ void fam_snapshot_abort(fam_snapshot_writer *writer); /* NULL is allowed */
 
 typedef struct fam_snapshot {
     int64_t step;
+    int64_t damaged; /* newer ones that are not whole */
     char *folder; /* released with fam_free */
 } fam_snapshot;
 

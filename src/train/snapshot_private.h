@@ -14,6 +14,7 @@ struct fam_run_folder {
     fam_folder *root, *checkpoints;
     fam_lock *lock;
     bool writing; /* a writer is open */
+    bool made, empty; /* when it was opened: it was not there, and there was nothing in it */
 };
 
 enum { FAM_STEP_NAME_SIZE = 40 }; /* "step_", up to 19 digits, ".tmp" */

@@ -46,17 +46,39 @@ typedef struct difference {
     char keys[512]; /* those that are not overridden, with both values */
 } difference;
 
+/* What is trained has its shape from the files of the checkpoint: an override would say what is not so. */
+static bool is_fixed(const char *key)
+{
+    static const char *const fixed[] = {"model.new", "adapt.", "fam.fam_length", "fam.prompt_"};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        if (strncmp(key, fixed[i], strlen(fixed[i])) == 0)
+            return true;
+    return false;
+}
+
 static void note_difference(void *context, const char *key, const char *saved, const char *given)
 {
     difference *d = context;
-    for (size_t i = 0; i < d->t->options.override_count; i++) {
-        if (strcmp(d->t->options.overrides[i], key) == 0) {
-            say(d->t, FAM_LOG_INFO, "resuming with another %s: %s instead of %s", key, given, saved);
-            return;
-        }
+    bool overridden = false;
+    for (size_t i = 0; i < d->t->options.override_count; i++)
+        overridden = overridden || strcmp(d->t->options.overrides[i], key) == 0;
+    if (overridden && !is_fixed(key)) {
+        say(d->t, FAM_LOG_INFO, "resuming with another %s: %s instead of %s", key, given, saved);
+        return;
     }
     size_t used = strlen(d->keys);
-    snprintf(d->keys + used, sizeof d->keys - used, "%s%s (%s instead of %s)", used ? ", " : "", key, given, saved);
+    snprintf(d->keys + used, sizeof d->keys - used, "%s%s (%s instead of %s%s)", used ? ", " : "", key, given, saved,
+             is_fixed(key) ? "; this one cannot be overridden" : "");
+}
+
+static fam_status check_overrides(const fam_trainer *t, fam_error *error)
+{
+    for (size_t i = 0; i < t->options.override_count; i++)
+        if (!fam_recipe_has_key(t->options.overrides[i]))
+            return fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT,
+                                 "override: found \"%s\", need a key of a recipe, as in optimizer.learning_rate",
+                                 t->options.overrides[i]);
+    return FAM_OK;
 }
 
 static fam_status check_same_recipe(fam_trainer *t, const fam_snapshot *snapshot, fam_error *error)
@@ -94,6 +116,9 @@ static fam_status find_snapshot(fam_trainer *t, fam_snapshot *out, fam_error *er
     FAM_TRY(fam_snapshot_find(out, &t->memory, folder, tell_skipped, t, error));
     FAM_FAIL_IF(!out->folder && t->options.resume == FAM_RESUME_MUST, FAM_STATUS_NOT_FOUND,
                 "%s: checkpoint: found none that is whole, need one to resume", folder);
+    FAM_FAIL_IF(!out->folder && out->damaged > 0, FAM_STATUS_BAD_FORMAT,
+                "%s: checkpoints: found %lld and none that is whole, need one to go on (or another folder to begin anew)",
+                folder, (long long)out->damaged);
     FAM_FAIL_IF(out->folder && t->options.resume == FAM_RESUME_NEVER, FAM_STATUS_INVALID_ARGUMENT,
                 "%s: found a run at step %lld, need another folder for a new one (or leave to resume)", folder,
                 (long long)out->step);
@@ -118,6 +143,18 @@ done:
     return status;
 }
 
+/* What the run's folder has of a run that is under way. Until then it is as it was found. */
+static fam_status begin(fam_trainer *t, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    if (t->metrics)
+        return FAM_OK;
+    FAM_TRY(write_recipe(t, error));
+    FAM_TRY(fam_metrics_file_open(&t->metrics, t->folder, t->step, error));
+done:
+    return status;
+}
+
 static fam_status open_all(fam_trainer *t, const char *recipe_path, fam_error *error)
 {
     fam_status status = FAM_OK;
@@ -125,6 +162,7 @@ static fam_status open_all(fam_trainer *t, const char *recipe_path, fam_error *e
     FAM_FAIL_IF(!t->options.out || !*t->options.out, FAM_STATUS_INVALID_ARGUMENT, "out: found none, need an output folder");
     FAM_TRY(fam_recipe_read(&t->recipe, &t->memory, recipe_path, t->options.sets, (int64_t)t->options.set_count, error));
     t->carry = t->recipe->train.carry;
+    FAM_TRY(check_overrides(t, error));
     FAM_TRY(fam_run_folder_open(&t->folder, &t->memory, t->options.out, error));
     FAM_TRY_ALLOC(t->result, fam_path_join(&t->memory, t->options.out, "result"), "result");
     FAM_TRY(find_snapshot(t, &snapshot, error));
@@ -132,8 +170,6 @@ static fam_status open_all(fam_trainer *t, const char *recipe_path, fam_error *e
     FAM_TRY(fam_trainer_open_data(t, error));
     if (snapshot.folder)
         FAM_TRY(fam_trainer_restore(t, &snapshot, error));
-    FAM_TRY(write_recipe(t, error));
-    FAM_TRY(fam_metrics_file_open(&t->metrics, t->folder, t->step, error));
     t->saved_at = seconds_now();
 done:
     fam_free(&t->memory, snapshot.folder);
@@ -143,10 +179,19 @@ done:
 fam_status fam_trainer_create(fam_trainer **out, const char *recipe_path, const fam_trainer_options *options,
                               fam_error *error)
 {
+    return fam_trainer_create_faulty(out, recipe_path, options, &(fam_trainer_fault){0}, error);
+}
+
+fam_status fam_trainer_create_faulty(fam_trainer **out, const char *recipe_path, const fam_trainer_options *options,
+                                     const fam_trainer_fault *fault, fam_error *error)
+{
     fam_status status = FAM_OK;
     fam_trainer *t = NULL;
     FAM_TRY_ALLOC(t, calloc(1, sizeof *t), recipe_path); /* its own fam_memory cannot count it */
     fam_memory_init(&t->memory);
+    t->memory.fail_at = fault->fail_at;
+    t->memory.fail_for_good = fault->fail_for_good;
+    t->engine_fail_at = fault->engine_fail_at;
     fam_trainer_options_init(&t->options);
     FAM_TRY(fam_options_copy(&t->options, sizeof t->options, options, options->size, "trainer options", error));
     t->resumed_from = -1;
@@ -169,9 +214,12 @@ void fam_trainer_free(fam_trainer *t)
     fam_source_free(t->source);
     fam_source_free(t->validation_source);
     fam_engine_free(t->engine);
-    if (t->metrics)
-        fam_metrics_file_close(t->metrics);
-    fam_run_folder_close(t->folder);
+    bool begun = t->metrics != NULL;
+    fam_metrics_file_close(t->metrics);
+    if (begun)
+        fam_run_folder_close(t->folder);
+    else
+        fam_run_folder_discard(t->folder);
     fam_round *r = &t->round;
     fam_pass_buffers *b = &t->buffers;
     void *blocks[] = {r->ids,    r->weights, r->answers, r->offsets, r->states,     r->next_states,
@@ -231,6 +279,22 @@ size_t fam_trainer_validation(const fam_trainer *t, const fam_validation_result 
     return (size_t)t->validation_count;
 }
 
+/* Broken and skipped records of the data: told at the first one, whenever they have doubled, and at the end. */
+static void tell_records(fam_trainer *t)
+{
+    for (int64_t i = 0; i < t->recipe->data_count; i++) {
+        fam_source_counts counts;
+        fam_source_counts_get(t->source, i, &counts);
+        int64_t now = counts.bad_records + counts.skipped_records, told = t->told_records[i];
+        if (now == told || (now < 2 * told && !fam_trainer_done(t)))
+            continue;
+        t->told_records[i] = now;
+        say(t, FAM_LOG_WARNING, "step %lld: %s: so far %lld broken records and %lld that were too long or had nothing to train "
+            "on were left out", (long long)t->step, t->recipe->data[i].name, (long long)counts.bad_records,
+            (long long)counts.skipped_records);
+    }
+}
+
 /* ---- stepping ----------------------------------------------------------------------------------------------------- */
 
 static bool save_is_due(const fam_trainer *t)
@@ -274,6 +338,7 @@ static fam_status after_step(fam_trainer *t, fam_step_metrics *m, fam_error *err
         if (stopped != FAM_STATUS_STOPPED)
             FAM_TRY(stopped);
     }
+    tell_records(t);
     if (log_is_due(t, m)) {
         fam_error why = {0};
         if (fam_trainer_log_step(t, m, &why) != FAM_OK)
@@ -299,13 +364,21 @@ fam_status fam_trainer_step(fam_trainer *t, fam_step_metrics *metrics, fam_error
     fam_step_metrics own;
     fam_step_metrics *m = metrics ? metrics : &own;
     FAM_FAIL_IF(fam_trainer_done(t), FAM_STATUS_STOPPED, "%s: step %lld was the last", t->recipe->path, (long long)t->step);
+    FAM_TRY(begin(t, error));
     FAM_TRY(fam_trainer_update(t, m, error));
     FAM_TRY(after_step(t, m, error));
 done:
     return status;
 }
 
+fam_status fam_trainer_save(fam_trainer *t, fam_error *error)
+{
+    fam_status status = begin(t, error);
+    return status == FAM_OK ? fam_trainer_write_checkpoint(t, error) : status;
+}
+
 fam_status fam_trainer_finish(fam_trainer *t, fam_error *error)
 {
-    return fam_trainer_write_weights(t, t->result, error);
+    fam_status status = begin(t, error);
+    return status == FAM_OK ? fam_trainer_write_weights(t, t->result, error) : status;
 }

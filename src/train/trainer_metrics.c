@@ -34,6 +34,22 @@ static json_t *validation_json(const fam_trainer *t)
     return list;
 }
 
+/* Of all entries, if there are any. */
+static void add_records(json_t *json, const fam_trainer *t)
+{
+    int64_t bad = 0, skipped = 0;
+    for (int64_t i = 0; i < t->recipe->data_count; i++) {
+        fam_source_counts counts;
+        fam_source_counts_get(t->source, i, &counts);
+        bad += counts.bad_records;
+        skipped += counts.skipped_records;
+    }
+    if (bad > 0)
+        json_object_set_new(json, "bad_records", json_integer(bad));
+    if (skipped > 0)
+        json_object_set_new(json, "skipped_records", json_integer(skipped));
+}
+
 static json_t *step_json(const fam_trainer *t, const fam_step_metrics *m)
 {
     json_t *json = json_pack("{s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:b, s:b, s:o, s:o, s:o}", "step", (json_int_t)m->step,
@@ -48,6 +64,8 @@ static json_t *step_json(const fam_trainer *t, const fam_step_metrics *m)
         json_object_set_new(json, "promoted", json_true());
     if (json && m->bad_total > 0)
         json_object_set_new(json, "bad_total", json_integer(m->bad_total));
+    if (json)
+        add_records(json, t);
     if (json && m->validated)
         json_object_set_new(json, "validation", validation_json(t));
     return json;

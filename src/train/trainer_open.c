@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/directory.h"
+#include "session/internal.h"
 #include "train/start.h"
 #include "train/trainer_private.h"
 
@@ -122,12 +123,33 @@ static fam_status open_engine(fam_trainer *t, const opening *o, fam_error *error
     options.adapter_count = o->adapter != NULL;
     options.log = t->options.log;
     options.log_context = t->options.log_context;
-    FAM_TRY(fam_engine_open(&t->engine, o->model, &options, error));
+    fam_engine_fault fault = {.fail_at = t->engine_fail_at, .fail_for_good = t->memory.fail_for_good};
+    FAM_TRY(fam_engine_open_faulty(&t->engine, o->model, &options, &fault, error));
     fam_engine_parts_get(t->engine, &t->parts);
     t->tokenizer = fam_engine_tokenizer(t->engine);
     FAM_FAIL_IF(!t->tokenizer, FAM_STATUS_UNSUPPORTED, "%s: tokenizer: found none, need one to read the data with", o->model);
 done:
     return status;
+}
+
+/* A step's tokens must be numbers that can be counted with. */
+static fam_status check_sizes(const fam_trainer *t, fam_error *error)
+{
+    const fam_recipe *r = t->recipe;
+    const int64_t most = (int64_t)1 << 40;
+    int64_t blocks = r->curriculum.on ? r->curriculum.to_blocks : r->train.blocks,
+            one = blocks > 0 ? blocks : r->train.tokens, tokens = one, state = t->state_elements, all;
+    bool counted = fam_mul_i64(&tokens, tokens, blocks > 0 && t->block_size > 0 ? t->block_size : 1) &&
+                   fam_mul_i64(&tokens, tokens, t->carry) && fam_mul_i64(&all, tokens, r->train.sequences) &&
+                   fam_mul_i64(&all, all, r->train.accumulate) && all <= most &&
+                   fam_mul_i64(&state, state, fam_max_i64(r->train.sequences * r->train.accumulate, r->train.tokens_per_step)) &&
+                   fam_mul_i64(&state, state, (int64_t)sizeof(float));
+    return counted ? FAM_OK
+                   : fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT,
+                                   "%s: train: found %lld x %lld sequences of %lld %s, need at most %lld tokens a step (all "
+                                   "that are carried on counted)",
+                                   r->path, (long long)r->train.accumulate, (long long)r->train.sequences, (long long)one,
+                                   blocks > 0 ? "blocks" : "tokens", (long long)most);
 }
 
 /* Settings that are known only with the model, against what the recipe asks for. */
@@ -179,6 +201,7 @@ fam_status fam_trainer_open_model(fam_trainer *t, const fam_snapshot *snapshot, 
     const fam_model *model = t->parts.model;
     t->block_size = fam_window_has_blocks(&model->window) ? model->window.block_size : 0;
     t->state_elements = model->config.layers * model->window.fam_length * model->config.hidden_size;
+    FAM_TRY(check_sizes(t, error));
     FAM_TRY(check_mode(t, error));
     FAM_TRY(fam_gradients_create(&t->gradients, t->parts.model, trained[t->recipe->adapt.what], error));
     FAM_TRY(fam_parameters_create(&t->parameters, t->gradients, t->parts.checkpoint,

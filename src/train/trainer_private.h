@@ -48,8 +48,9 @@ struct fam_trainer {
     fam_recipe *recipe;
     fam_trainer_options options; /* strings are not kept, but for what is copied below */
     fam_run_folder *folder;
-    fam_metrics_file *metrics;
+    fam_metrics_file *metrics; /* NULL until the first step or saving */
     char *result;      /* RUN/result */
+    size_t engine_fail_at; /* for tests, as below */
 
     fam_engine *engine;
     fam_engine_parts parts;
@@ -77,10 +78,20 @@ struct fam_trainer {
     fam_pass_buffers buffers;
     fam_validation_result *validation; /* [validation_count] */
     int64_t validation_count;
+    int64_t told_records[FAM_RECIPE_DATA_MAX]; /* of each entry: broken and skipped ones that were told last */
     int64_t resumed_from;
     int64_t saved_step;
     double saved_at; /* seconds, of the newest checkpoint */
 };
+
+/* For tests: fam_trainer_create with one allocation of the trainer's own memory (which goes on counting) or of the
+ * engine's (while it is opened) that fails, as fam_memory describes it; 0: none. */
+typedef struct fam_trainer_fault {
+    size_t fail_at, engine_fail_at;
+    bool fail_for_good;
+} fam_trainer_fault;
+fam_status fam_trainer_create_faulty(fam_trainer **out, const char *recipe_path, const fam_trainer_options *options,
+                                     const fam_trainer_fault *fault, fam_error *error);
 
 /* trainer_open.c */
 fam_status fam_trainer_open_model(fam_trainer *t, const fam_snapshot *snapshot, fam_error *error);
@@ -103,6 +114,7 @@ fam_status fam_trainer_validate(fam_trainer *t, fam_error *error);
 /* trainer_save.c */
 /* The weights as they are now, as an adapter directory or a model directory. */
 fam_status fam_trainer_write_weights(fam_trainer *t, const char *directory, fam_error *error);
+fam_status fam_trainer_write_checkpoint(fam_trainer *t, fam_error *error);
 uint64_t fam_trainer_checkpoint_bytes(const fam_trainer *t);
 fam_status fam_trainer_restore(fam_trainer *t, const fam_snapshot *snapshot, fam_error *error);
 /* "adapter" or "model": the folder of the weights in a checkpoint and in start/. */

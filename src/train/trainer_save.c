@@ -271,7 +271,7 @@ uint64_t fam_trainer_checkpoint_bytes(const fam_trainer *t)
            (uint64_t)(t->carry > 1 ? t->round.states_capacity + 1 : 1) * (uint64_t)t->state_elements * sizeof(float);
 }
 
-fam_status fam_trainer_save(fam_trainer *t, fam_error *error)
+fam_status fam_trainer_write_checkpoint(fam_trainer *t, fam_error *error)
 {
     fam_status status = FAM_OK;
     fam_snapshot_writer *writer = NULL;
