@@ -81,28 +81,46 @@ static fam_status system_member(size_t *out, const reading *r, const json_t *obj
 
 /* ---- the three arrays ------------------------------------------------------------------------------------------- */
 
-/* "mode fam, block size 128, …": whatever is told and not null. */
+/* Whether `mode` is one of the words. */
+static bool names_mode(const char *words, const char *mode)
+{
+    size_t length = strlen(mode);
+    for (const char *at = words; *at; at += strspn(at, " ")) {
+        size_t word = strcspn(at, " ");
+        if (word == length && strncmp(at, mode, length) == 0)
+            return true;
+        at += word;
+    }
+    return false;
+}
+
+/* "mode fam, block size 128, …": whatever is told and means something in the mode. */
 static void describe(char *out, size_t size, const json_t *object)
 {
-    static const char *const keys[][2] = {{"mode", "mode"},
-                                          {"block_size", "block size"},
-                                          {"memory_segments", "segments"},
-                                          {"fam_length", "memory of"},
-                                          {"state_norm", "norm"},
-                                          {"fam_positions", "positions"},
-                                          {"window", "window"},
-                                          {"dtype", ""},
-                                          {"adapter", "adapter"}};
+    static const struct {
+        const char *key, *word, *modes;
+    } members[] = {{"mode", "mode ", NULL},
+                   {"block_size", "block size ", "fam bswa"},
+                   {"memory_segments", "segments ", "fam bswa"},
+                   {"fam_length", "memory of ", "fam"},
+                   {"state_norm", "norm ", "fam"},
+                   {"fam_positions", "positions ", "fam"},
+                   {"window", "window ", "swa"},
+                   {"dtype", "", NULL},
+                   {"adapter", "adapter ", NULL}};
+    const char *mode = json_string_value(json_object_get(object, "mode"));
     size_t length = 0;
     out[0] = '\0';
-    for (size_t i = 0; i < sizeof keys / sizeof *keys && length < size; i++) {
-        const json_t *value = json_object_get(object, keys[i][0]);
-        const char *comma = length ? ", " : "", *blank = *keys[i][1] ? " " : "";
+    for (size_t i = 0; i < sizeof members / sizeof *members && length < size; i++) {
+        const json_t *value = json_object_get(object, members[i].key);
+        const char *comma = length ? ", " : "";
+        if (mode && members[i].modes && !names_mode(members[i].modes, mode))
+            continue;
         if (json_is_string(value))
-            length += (size_t)snprintf(out + length, size - length, "%s%s%s%.200s", comma, keys[i][1], blank,
+            length += (size_t)snprintf(out + length, size - length, "%s%s%.200s", comma, members[i].word,
                                        json_string_value(value));
         else if (json_is_integer(value))
-            length += (size_t)snprintf(out + length, size - length, "%s%s%s%lld", comma, keys[i][1], blank,
+            length += (size_t)snprintf(out + length, size - length, "%s%s%lld", comma, members[i].word,
                                        (long long)json_integer_value(value));
     }
 }
