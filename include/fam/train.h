@@ -103,7 +103,7 @@ typedef struct fam_step_metrics {
 
 /* One step of the optimizer, and what is due after it: validation, a line of metrics, a checkpoint. metrics may be NULL.
  * STOPPED: cancelled, or nothing is left to do; FAILED: too many steps in a row were not finite (the last good checkpoint
- * is there). On failure nothing of this step counts. */
+ * is there). On failure nothing of this step counts, unless what failed was due after it. */
 FAM_API fam_status fam_trainer_step(fam_trainer *trainer, fam_step_metrics *metrics, fam_error *error);
 FAM_API bool fam_trainer_done(const fam_trainer *trainer); /* all steps are */
 

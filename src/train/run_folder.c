@@ -115,19 +115,23 @@ fam_status fam_run_folder_open(fam_run_folder **out, fam_memory *memory, const c
     *out = folder;
     folder = NULL;
 done:
+    if (folder && folder->made && !folder->lock)
+        rmdir(path); /* not if another put something there; so below */
     fam_run_folder_discard(folder);
     return status;
 }
 
 void fam_run_folder_discard(fam_run_folder *folder)
 {
-    static const char *const names[] = {FAM_CHECKPOINTS, "start", "recipe.yaml", "metrics.jsonl", LOCK_NAME}; /* lock last */
+    static const char *const names[] = {FAM_CHECKPOINTS, "start", "recipe.yaml", "metrics.jsonl"};
     if (!folder)
         return;
     for (size_t i = 0; folder->empty && i < sizeof names / sizeof *names; i++)
         fam_folder_remove(folder->root, names[i], NULL);
-    if (folder->empty && folder->made)
-        rmdir(fam_folder_path(folder->root)); /* not if another put something there */
+    if (folder->lock && (folder->empty || folder->made))
+        fam_folder_remove(folder->root, LOCK_NAME, NULL);
+    if (folder->lock && folder->made)
+        rmdir(fam_folder_path(folder->root));
     fam_run_folder_close(folder);
 }
 

@@ -176,37 +176,9 @@ done:
     return status;
 }
 
-fam_status fam_trainer_create(fam_trainer **out, const char *recipe_path, const fam_trainer_options *options,
-                              fam_error *error)
+/* Everything but the struct, which holds the counters. */
+static void release(fam_trainer *t)
 {
-    return fam_trainer_create_faulty(out, recipe_path, options, &(fam_trainer_fault){0}, error);
-}
-
-fam_status fam_trainer_create_faulty(fam_trainer **out, const char *recipe_path, const fam_trainer_options *options,
-                                     const fam_trainer_fault *fault, fam_error *error)
-{
-    fam_status status = FAM_OK;
-    fam_trainer *t = NULL;
-    FAM_TRY_ALLOC(t, calloc(1, sizeof *t), recipe_path); /* its own fam_memory cannot count it */
-    fam_memory_init(&t->memory);
-    t->memory.fail_at = fault->fail_at;
-    t->memory.fail_for_good = fault->fail_for_good;
-    t->engine_fail_at = fault->engine_fail_at;
-    fam_trainer_options_init(&t->options);
-    FAM_TRY(fam_options_copy(&t->options, sizeof t->options, options, options->size, "trainer options", error));
-    t->resumed_from = -1;
-    FAM_TRY(open_all(t, recipe_path, error));
-    *out = t;
-    t = NULL;
-done:
-    fam_trainer_free(t);
-    return status;
-}
-
-void fam_trainer_free(fam_trainer *t)
-{
-    if (!t)
-        return;
     fam_training_free(t->pass);
     fam_optimizer_free(t->optimizer);
     fam_parameters_free(t->parameters);
@@ -228,7 +200,44 @@ void fam_trainer_free(fam_trainer *t)
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         fam_free(&t->memory, blocks[i]);
     fam_recipe_free(t->recipe);
+}
+
+void fam_trainer_free(fam_trainer *t)
+{
+    if (t)
+        release(t);
     free(t);
+}
+
+fam_status fam_trainer_create(fam_trainer **out, const char *recipe_path, const fam_trainer_options *options,
+                              fam_error *error)
+{
+    return fam_trainer_create_faulty(out, recipe_path, options, &(fam_trainer_fault){0}, error);
+}
+
+fam_status fam_trainer_create_faulty(fam_trainer **out, const char *recipe_path, const fam_trainer_options *options,
+                                     fam_trainer_fault *fault, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    fam_trainer *t = NULL;
+    FAM_TRY_ALLOC(t, calloc(1, sizeof *t), recipe_path); /* its own fam_memory cannot count it */
+    fam_memory_init(&t->memory);
+    t->memory.fail_at = fault->fail_at;
+    t->memory.fail_for_good = fault->fail_for_good;
+    t->engine_fail_at = fault->engine_fail_at;
+    fam_trainer_options_init(&t->options);
+    FAM_TRY(fam_options_copy(&t->options, sizeof t->options, options, options->size, "trainer options", error));
+    t->resumed_from = -1;
+    FAM_TRY(open_all(t, recipe_path, error));
+    *out = t;
+    t = NULL;
+done:
+    if (t) {
+        release(t);
+        fault->bytes_left = t->memory.bytes;
+        free(t);
+    }
+    return status;
 }
 
 /* ---- asking ------------------------------------------------------------------------------------------------------- */
@@ -289,8 +298,9 @@ static void tell_records(fam_trainer *t)
         if (now == told || (now < 2 * told && !fam_trainer_done(t)))
             continue;
         t->told_records[i] = now;
-        say(t, FAM_LOG_WARNING, "step %lld: %s: so far %lld broken records and %lld that were too long or had nothing to train "
-            "on were left out", (long long)t->step, t->recipe->data[i].name, (long long)counts.bad_records,
+        say(t, FAM_LOG_WARNING,
+            "step %lld: %s: so far %lld broken records and %lld that were too long or had nothing to train on were left out",
+            (long long)t->step, t->recipe->data[i].name, (long long)counts.bad_records,
             (long long)counts.skipped_records);
     }
 }
@@ -304,7 +314,7 @@ static bool save_is_due(const fam_trainer *t)
            fam_trainer_done(t);
 }
 
-/* A checkpoint that cannot be written (a full disk) does not end the run: the old ones are there, and the next may
+/* A checkpoint that cannot be written (a full disk, little memory) does not end the run: the old ones are there, and the next may
  * succeed. The last one must. */
 static fam_status save_if_due(fam_trainer *t, fam_step_metrics *m, fam_error *error)
 {
@@ -316,7 +326,7 @@ static fam_status save_if_due(fam_trainer *t, fam_step_metrics *m, fam_error *er
     m->saved = status == FAM_OK;
     if (status == FAM_OK)
         return FAM_OK;
-    if (fam_trainer_done(t) || status == FAM_STATUS_OUT_OF_MEMORY)
+    if (fam_trainer_done(t))
         return fam_error_set(error, status, "%s", why.message);
     say(t, FAM_LOG_WARNING, "step %lld: no checkpoint, the run goes on: %s", (long long)t->step, why.message);
     return FAM_OK;
@@ -331,12 +341,10 @@ static fam_status after_step(fam_trainer *t, fam_step_metrics *m, fam_error *err
 {
     fam_status status = FAM_OK;
     int64_t every = t->recipe->validation.every;
-    fam_status stopped = FAM_OK; /* asked to stop while it validates: the step is made, and is told all the same */
+    fam_status validation = FAM_OK; /* given up or failed: the step is made, and is told all the same */
     if (every > 0 && (t->step % every == 0 || fam_trainer_done(t))) {
-        stopped = fam_trainer_validate(t, error);
-        m->validated = stopped == FAM_OK;
-        if (stopped != FAM_STATUS_STOPPED)
-            FAM_TRY(stopped);
+        validation = fam_trainer_validate(t, error);
+        m->validated = validation == FAM_OK;
     }
     tell_records(t);
     if (log_is_due(t, m)) {
@@ -353,7 +361,7 @@ static fam_status after_step(fam_trainer *t, fam_step_metrics *m, fam_error *err
                 t->recipe->path, (long long)t->step, (long long)t->bad_in_row, (long long)t->recipe->optimizer.bad_steps_max,
                 (long long)t->saved_step);
     FAM_TRY(save_if_due(t, m, error));
-    status = stopped;
+    status = validation;
 done:
     return status;
 }

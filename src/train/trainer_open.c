@@ -142,12 +142,12 @@ static fam_status check_sizes(const fam_trainer *t, fam_error *error)
     bool counted = fam_mul_i64(&tokens, tokens, blocks > 0 && t->block_size > 0 ? t->block_size : 1) &&
                    fam_mul_i64(&tokens, tokens, t->carry) && fam_mul_i64(&all, tokens, r->train.sequences) &&
                    fam_mul_i64(&all, all, r->train.accumulate) && all <= most &&
-                   fam_mul_i64(&state, state, fam_max_i64(r->train.sequences * r->train.accumulate, r->train.tokens_per_step)) &&
+                   fam_mul_i64(&state, state, fam_max_i64(all, r->train.tokens_per_step)) &&
                    fam_mul_i64(&state, state, (int64_t)sizeof(float));
     return counted ? FAM_OK
                    : fam_error_set(error, FAM_STATUS_INVALID_ARGUMENT,
-                                   "%s: train: found %lld x %lld sequences of %lld %s, need at most %lld tokens a step (all "
-                                   "that are carried on counted)",
+                                   "%s: train: found %lld x %lld sequences of %lld %s, need at most %lld tokens a step "
+                                   "(all that are carried on counted)",
                                    r->path, (long long)r->train.accumulate, (long long)r->train.sequences, (long long)one,
                                    blocks > 0 ? "blocks" : "tokens", (long long)most);
 }

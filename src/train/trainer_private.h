@@ -89,9 +89,10 @@ struct fam_trainer {
 typedef struct fam_trainer_fault {
     size_t fail_at, engine_fail_at;
     bool fail_for_good;
+    size_t bytes_left; /* what a failed opening has not released of the trainer's: 0 */
 } fam_trainer_fault;
 fam_status fam_trainer_create_faulty(fam_trainer **out, const char *recipe_path, const fam_trainer_options *options,
-                                     const fam_trainer_fault *fault, fam_error *error);
+                                     fam_trainer_fault *fault, fam_error *error);
 
 /* trainer_open.c */
 fam_status fam_trainer_open_model(fam_trainer *t, const fam_snapshot *snapshot, fam_error *error);

@@ -331,7 +331,7 @@ fam_status fam_trainer_update(fam_trainer *t, fam_step_metrics *m, fam_error *er
     const fam_round_plan fresh = fam_plan_round(t->recipe, t->block_size, &t->curriculum, t->step);
     const fam_round_plan *plan = t->round.drawn ? &t->round.plan : &fresh;
     FAM_TRY(fam_pass_buffers_reserve(t, plan->sequences, plan->tokens, error));
-    FAM_TRY(fam_trainer_pass(t, plan->sequences, plan->tokens, true, error)); /* what may lack memory comes before the work */
+    FAM_TRY(fam_trainer_pass(t, plan->sequences, plan->tokens, true, error)); /* what may lack memory, before the work */
     if (!t->round.drawn)
         FAM_TRY(fam_trainer_draw_round(t, &fresh, t->step, error));
     if (t->passed_state)

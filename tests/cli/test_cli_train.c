@@ -46,8 +46,8 @@ static void the_folder_is_that_of_the_recipe_if_none_is_given(void **state)
 {
     (void)state;
     train_recipe();
-    run_result result =
-        run_plan_now((run_plan){{"train", "tiny.yaml", "--no-report", "--set", "train.steps=2"}, .directory = run_folder});
+    run_result result = run_plan_now(
+        (run_plan){{"train", "tiny.yaml", "--no-report", "--set", "train.steps=2"}, .directory = run_folder});
     expect_code(result, 0);
     assert_string_equal(result.out, "runs/tiny/result\n");
     run_free(&result);
@@ -72,8 +72,8 @@ static void a_dry_run_leaves_nothing(void **state)
     shell("rmdir %s", out); /* empty as it was */
 
     train_expect(train(recipe, out, NULL), 0, "new run");
-    shell("cp -r %s %s; printf '{\"step\":7}\\n' >> %s/metrics.jsonl; cp %s/metrics.jsonl %s/", out, run_file("copy"), out, out,
-          run_file("copy"));
+    shell("cp -r %s %s; printf '{\"step\":7}\\n' >> %s/metrics.jsonl; cp %s/metrics.jsonl %s/", out, run_file("copy"),
+          out, out, run_file("copy"));
     result = train(recipe, out, "--dry-run", "--set", "train.steps=8", "--set", "train.sequences=3", "--override",
                    "train.sequences");
     expect_code(result, 0);
@@ -178,15 +178,18 @@ static void resuming_is_asked_for_or_refused(void **state)
     train_expect(train(recipe, out, "--resume", "never"), 0, "new run");
     expect_refused(train(recipe, out, "--resume", "never"), 2, "found a run at step 6");
     train_expect(train(recipe, out, "--resume", "must", "--set", "train.steps=7"), 0, "resumed, steps 7 to 7");
-    expect_refused(train(recipe, out, "--set", "train.seed=5", "--set", "train.steps=8"), 3, "train.seed (5 instead of 1)");
-    train_expect(train(recipe, out, "--set", "train.seed=5", "--set", "train.sequences=3", "--override", "train.seed"), 3,
-                 "train.sequences (3 instead of 2)");
+    expect_refused(train(recipe, out, "--set", "train.seed=5", "--set", "train.steps=8"), 3,
+                   "train.seed (5 instead of 1)");
+    train_expect(train(recipe, out, "--set", "train.seed=5", "--set", "train.sequences=3", "--override", "train.seed"),
+                 3, "train.sequences (3 instead of 2)");
     expect_refused(train(recipe, out, "--set", "model.new.layers=3", "--override", "model.new.layers"), 3,
                    "model.new.layers (3 instead of 2; this one cannot be overridden)");
-    expect_refused(train(recipe, out, "--set", "fam.fam_length=4", "--override", "fam.fam_length"), 3, "cannot be overridden");
+    expect_refused(train(recipe, out, "--set", "fam.fam_length=4", "--override", "fam.fam_length"), 3,
+                   "cannot be overridden");
     train_expect(train(recipe, out, "--set", "optimizer.kind=adafactor", "--override", "optimizer.kind"), 3,
                  "optimizer.safetensors");
-    train_expect(train(recipe, out, "--set", "data.0.kind=overwrite", "--override", "data.0.kind"), 3, "data: place: kind");
+    train_expect(train(recipe, out, "--set", "data.0.kind=overwrite", "--override", "data.0.kind"), 3,
+                 "data: place: kind");
     run_result result =
         train(recipe, out, "--set", "train.steps=9", "--set", "train.sequences=3", "--override", "train.sequences");
     expect_contains(result.err, "another train.sequences: 3 instead of 2");
@@ -245,8 +248,14 @@ static void damage(const char *path, bool shorter)
 static void a_damaged_checkpoint_is_told_and_the_one_before_taken(void **state)
 {
     (void)state;
-    static const char *const files[] = {"MANIFEST", "model/model.safetensors", "model/config.json", "model/tokenizer.json",
-                                        "optimizer.safetensors", "source.bin", "trainer.json", "recipe.yaml"};
+    static const char *const files[] = {"MANIFEST",
+                                        "model/model.safetensors",
+                                        "model/config.json",
+                                        "model/tokenizer.json",
+                                        "optimizer.safetensors",
+                                        "source.bin",
+                                        "trainer.json",
+                                        "recipe.yaml"};
     const char *recipe = train_recipe(), *out = run_file("out"), *good = run_file("good"),
                *whole = reference(recipe, "train.steps=7");
     train_expect(train(recipe, good, NULL), 0, "new run");
@@ -384,10 +393,12 @@ static void too_little_memory_is_told(void **state)
 {
     (void)state;
     const char *recipe = train_recipe(), *out = run_file("out");
-    train_expect(train(recipe, out, "--set", "train.sequences=1048576", "--set", "train.blocks=1024"), 4, "out of memory");
+    train_expect(train(recipe, out, "--set", "train.sequences=1048576", "--set", "train.blocks=1024"), 4,
+                 "out of memory");
     shell("rm -r %s", out);
     expect_refused(train(recipe, out, "--set", "train.sequences=1048576", "--set", "train.blocks=1048576", "--set",
-                         "train.carry=1048576"), 2, "need at most 1099511627776 tokens a step");
+                         "train.carry=1048576"),
+                   2, "need at most 1099511627776 tokens a step");
     expect_refused(train(recipe, out, "--set", "fam.block_size=2147483648", "--set", "train.blocks=1048576"), 2,
                    "need at most 1099511627776 tokens a step");
 #if !defined(__SANITIZE_ADDRESS__)

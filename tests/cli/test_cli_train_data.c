@@ -58,7 +58,8 @@ static const struct bad_line {
     {"{\"messages\": {}}", "messages: found"},
     {"{\"messages\": [5]}", "messages[0]: found"},
     {"{\"messages\": [{\"role\": \"owl\", \"content\": \"a\"}]}", "messages[0]: role: found \"owl\""},
-    {"{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}", "messages[0]: role: found assistant, need user"},
+    {"{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}",
+     "messages[0]: role: found assistant, need user"},
     {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", "no assistant's"},
     {"{\"messages\": [{\"role\": \"user\"}]}", "messages[0]: content"},
 };
@@ -98,12 +99,14 @@ static void files_that_are_no_lines_are_refused(void **state)
     expect_refused(train(jsonl_recipe(run_folder), out, NULL), 5, "found a directory");
     expect_refused(train(jsonl_recipe("/dev/zero"), out, NULL), 5, "found a special file");
     expect_refused(train(jsonl_recipe(run_write_text("e.jsonl", "")), out, NULL), 3, "found an empty one");
-    expect_refused(train(jsonl_recipe(run_write_text("b.jsonl", "\n \r\n\n")), out, NULL), 3, "found none in the whole file");
+    expect_refused(train(jsonl_recipe(run_write_text("b.jsonl", "\n \r\n\n")), out, NULL), 3,
+                   "found none in the whole file");
     expect_refused(train(jsonl_recipe(run_write_text("b.jsonl", "\n \r\n\n")), out, "--set", "data.0.shuffle=true"), 3,
                    "found none in the whole file");
     expect_refused(train(jsonl_recipe(run_write_text("bom.jsonl", "\xef\xbb\xbf{\"text\": \"a\"}\n")), out, NULL), 3,
                    "found a byte order mark, need UTF-8 without one");
-    expect_refused(train(jsonl_recipe(run_write_text("a.jsonl.gz", "{\"text\": \"a\"}\n")), out, NULL), 3, "decompress it");
+    expect_refused(train(jsonl_recipe(run_write_text("a.jsonl.gz", "{\"text\": \"a\"}\n")), out, NULL), 3,
+                   "decompress it");
     expect_refused(train(jsonl_recipe(run_write_text("a.jsonl", "\x1f\x8b\x08")), out, NULL), 3, "found gzip");
     expect_refused(train(text_recipe(run_write_text("e.txt", "")), out, NULL), 3, "found an empty one");
     expect_refused(train(text_recipe(run_write_text("l.txt", "caf\xe9 noir\n")), out, NULL), 3,
@@ -127,13 +130,13 @@ static void a_line_of_more_than_64_mib_is_refused(void **state)
 static void line_ends_of_all_kinds_are_read_alike(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"{\"text\": \"abc def\"}\n{\"text\": \"ghi\"}\n",
-                                        "{\"text\": \"abc def\"}\r\n{\"text\": \"ghi\"}\r\n",
-                                        "{\"text\": \"abc def\"}\n{\"text\": \"ghi\"}",
-                                        "\n\n{\"text\": \"abc def\"}\n \t\n{\"text\": \"ghi\"}\n\n"};
+    static const char *const texts[] = {
+        "{\"text\": \"abc def\"}\n{\"text\": \"ghi\"}\n", "{\"text\": \"abc def\"}\r\n{\"text\": \"ghi\"}\r\n",
+        "{\"text\": \"abc def\"}\n{\"text\": \"ghi\"}", "\n\n{\"text\": \"abc def\"}\n \t\n{\"text\": \"ghi\"}\n\n"};
     static const char *const outs[] = {"a", "b", "c", "d"};
     for (int i = 0; i < 4; i++) {
-        train_expect(train(jsonl_recipe(run_write_text("lines.jsonl", texts[i])), run_file(outs[i]), NULL), 0, "new run");
+        train_expect(train(jsonl_recipe(run_write_text("lines.jsonl", texts[i])), run_file(outs[i]), NULL), 0,
+                     "new run");
         train_expect_same(run_file("a"), run_file(outs[i]), 6);
     }
 }
@@ -157,7 +160,8 @@ static void records_that_are_left_out_are_told_and_counted(void **state)
 {
     (void)state;
     const char *out = run_file("out"), *recipe = jsonl_recipe(write_lines("a.jsonl", 100, "broken"));
-    train_expect(train(recipe, run_file("strict"), "--set", "train.steps=2"), 0, "new run"); /* it does not come so far */
+    train_expect(train(recipe, run_file("strict"), "--set", "train.steps=2"), 0,
+                 "new run"); /* it does not come so far */
     assert_int_equal(last_of(run_file("strict"), "bad_records"), 0);
     run_result result = train(recipe, out, "--set", "data.0.skip_bad=1");
     expect_contains(result.err, "jsonl: so far 1 broken records and 0 that were too long");
@@ -207,7 +211,8 @@ static void records_of_which_none_can_be_used_are_refused(void **state)
     memset(end, 'x', 300);
     strcpy(end + 300, "\", \"completion\": \"y\"}\n");
     const char *recipe = jsonl_recipe(run_write_text("long.jsonl", line));
-    train_expect(train(recipe, run_file("a"), NULL), 3, "long.jsonl: record: line 1: found 302 tokens, need at most 144");
+    train_expect(train(recipe, run_file("a"), NULL), 3,
+                 "long.jsonl: record: line 1: found 302 tokens, need at most 144");
     train_expect(train(recipe, run_file("b"), "--set", "data.0.too_long=skip"), 3, "found none of at most 144 tokens");
     train_expect(train(recipe, run_file("c"), "--set", "data.0.skip_bad=5"), 3, "found 302 tokens");
 }
@@ -226,7 +231,8 @@ static void data_that_is_gone_or_another_is_told(void **state)
     write_lines("a.jsonl", 31, NULL);
     expect_refused(train(recipe, out, "--set", "train.steps=8"), 3, "a.jsonl: content: found");
     shell("sed 's/and/AND/' %s > %s", run_file("kept"), path);
-    expect_refused(train(recipe, out, "--set", "train.steps=8"), 3, "a.jsonl: content: found another than what was read");
+    expect_refused(train(recipe, out, "--set", "train.steps=8"), 3,
+                   "a.jsonl: content: found another than what was read");
     char set[700];
     snprintf(set, sizeof set, "data.0.path=%s", run_file("kept"));
     train_expect(train(recipe, out, "--set", "train.steps=8", "--set", set), 0, "resumed, steps 7 to 8");
@@ -256,12 +262,14 @@ static void recipes_that_cannot_work_are_refused_in_words(void **state)
 {
     (void)state;
     const char *recipe = train_recipe(), *out = run_file("out");
-    expect_refused(train(recipe, out, "--set", "data.0.digits=9", "--set", "fam.block_size=8", "--set", "train.blocks=40"), 2,
-                   "data.0.digits: found an answer of 9 tokens, need at most a block (8)");
+    expect_refused(
+        train(recipe, out, "--set", "data.0.digits=9", "--set", "fam.block_size=8", "--set", "train.blocks=40"), 2,
+        "data.0.digits: found an answer of 9 tokens, need at most a block (8)");
     expect_refused(train(recipe, out, "--set", "train.blocks=1", "--set", "fam.block_size=6"), 2,
                    "train.blocks: found sequences of 6 tokens, need at least 8 for what is asked");
-    expect_refused(train(recipe, out, "--set", "train.blocks=null", "--set", "curriculum={from_blocks: 1, to_blocks: 64}",
-                         "--set", "fam.block_size=6"), 2, "curriculum.from_blocks: found sequences of 6 tokens");
+    expect_refused(train(recipe, out, "--set", "train.blocks=null", "--set",
+                         "curriculum={from_blocks: 1, to_blocks: 64}", "--set", "fam.block_size=6"),
+                   2, "curriculum.from_blocks: found sequences of 6 tokens");
     expect_refused(train(recipe, out, "--set", "validation={every: 1, blocks: 1}", "--set", "fam.block_size=6"), 2,
                    "validation.blocks: found sequences of 6 tokens");
     expect_refused(train(recipe, out, "--set", "data.0.keys=2", "--set", "data.0.asked=3"), 2, "need at most keys, 2");
@@ -275,9 +283,12 @@ static void recipes_that_cannot_work_are_refused_in_words(void **state)
     recipe = text_recipe(run_write_text("book.txt", "Some words, and then some more of them.\n"));
     expect_refused(train(recipe, out, "--set", "data.0.weight=0"), 3, "found no token with a loss weight");
     expect_refused(train(recipe, out, "--set", "data.0.weight=0", "--set", "data.0.repeat_tokens=5", "--set",
-                         "data.0.repeat_weight=0"), 3, "found no token with a loss weight");
-    expect_refused(train(recipe, out, "--set", "data.0.repeat_tokens=70"), 2, "found sequences of 144 tokens, need at least");
-    expect_refused(train(recipe, out, "--set", "validation={every: 1}"), 2, "files that are trained on are not measured with");
+                         "data.0.repeat_weight=0"),
+                   3, "found no token with a loss weight");
+    expect_refused(train(recipe, out, "--set", "data.0.repeat_tokens=70"), 2,
+                   "found sequences of 144 tokens, need at least");
+    expect_refused(train(recipe, out, "--set", "validation={every: 1}"), 2,
+                   "files that are trained on are not measured with");
     assert_int_equal(access(out, F_OK), -1);
 }
 
@@ -300,8 +311,9 @@ static void recipes_that_do_not_fit_their_model_are_refused_in_words(void **stat
     expect_refused(train(recipe, out, "--set", "model.path=nowhere"), 5, "nowhere");
     snprintf(adapter, sizeof adapter, "model.adapter=%s", run_file("nowhere"));
     expect_refused(train(recipe, out, "--set", adapter), 5, "nowhere");
-    expect_refused(train(recipe, out, "--set", "fam.mode=bswa", "--set", "fam.fam_length=null", "--set", "adapt.what=prompt",
-                         "--set", "adapt.rank=null", "--set", "adapt.targets=null"), 2, "need mode fam");
+    expect_refused(train(recipe, out, "--set", "fam.mode=bswa", "--set", "fam.fam_length=null", "--set",
+                         "adapt.what=prompt", "--set", "adapt.rank=null", "--set", "adapt.targets=null"),
+                   2, "need mode fam");
     assert_int_equal(access(out, F_OK), -1);
 }
 

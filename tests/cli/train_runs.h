@@ -21,7 +21,7 @@
 #define train(recipe, out, ...) run("train", (recipe), "--out", (out), "--no-report", __VA_ARGS__)
 #define train_plan(recipe, out, ...)                                                                                   \
     {                                                                                                                  \
-        .arguments = {"train", (recipe), "--out", (out), "--no-report", __VA_ARGS__ }                                  \
+        .arguments = { "train", (recipe), "--out", (out), "--no-report", __VA_ARGS__ }                                 \
     }
 
 static inline const char *train_recipe(void)
