@@ -145,10 +145,50 @@ static void a_tokenizer_that_gguf_cannot_carry_is_refused_by_name(void **state)
     run_free(&result);
 }
 
+/* Whatever is short, nothing is left of what was begun. */
+static void what_cannot_be_finished_leaves_nothing(void **state)
+{
+    (void)state;
+    static const char *const outs[] = {"merged", "merged.gguf"};
+    for (int i = 0; i < 2; i++) {
+        for (rlim_t bytes = 2000; bytes <= 60000; bytes += 5000) {
+            run_plan plan = {.arguments = {"export", base(), "--adapter", adapter(""), "--out", run_file(outs[i])},
+                             .file_size = bytes};
+            run_result result = run_plan_now(plan);
+            if (result.code != 0) {
+                expect_code(result, 5);
+                expect_contains(result.err, "File too large");
+                char command[200];
+                snprintf(command, sizeof command, "test -z \"$(ls -A %s)\"", run_folder);
+                if (system(command) != 0)
+                    fail_msg("%s: %lu bytes: something was left", outs[i], (unsigned long)bytes);
+            }
+            assert_true(bytes > 2000 || result.code == 5);
+            run_free(&result);
+        }
+        char command[200];
+        snprintf(command, sizeof command, "rm -rf %s", run_file(outs[i]));
+        assert_int_equal(system(command), 0);
+    }
+#if !defined(__SANITIZE_ADDRESS__)
+    for (rlim_t megabytes = 20; megabytes <= 120; megabytes += 10) {
+        run_plan plan = {.arguments = {"export", base(), "--out", run_file("out")}, .address_space = megabytes << 20};
+        run_result result = run_plan_now(plan);
+        if (result.code != 0 && result.code != 4 && !strstr(result.err, "loading shared libraries"))
+            fail_msg("%lu MB: code %d, err %.400s", (unsigned long)megabytes, result.code, result.err);
+        run_free(&result);
+        char command[200];
+        snprintf(command, sizeof command, "rm -rf %s", run_file("out"));
+        assert_int_equal(system(command), 0);
+    }
+#endif
+}
+
 static const struct CMUnitTest tests[] = {
     test_in_folder(an_export_scores_as_the_model_with_its_adapter),
     test_in_folder(text_goes_through_both_formats),
     test_in_folder(mistakes_are_refused_and_leave_nothing),
+    test_in_folder(what_cannot_be_finished_leaves_nothing),
     test_in_folder(a_tokenizer_that_gguf_cannot_carry_is_refused_by_name),
 };
 SUITE_MAIN(tests)
