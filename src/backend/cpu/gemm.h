@@ -17,7 +17,7 @@ enum {
     FAM_GEMM_TILE_BYTES = FAM_GEMM_TILE_ROWS * FAM_GEMM_PANEL_COLUMNS * (int)sizeof(float),
     FAM_GEMM_WORK_BYTES = FAM_ATTENTION_SCRATCH_MAX - FAM_GEMM_TILE_BYTES, /* what it leaves of a thread's scratch */
     FAM_GEMM_WHOLE_ROWS = 256,             /* from so many rows on tiles are whole rows, */
-    FAM_GEMM_WHOLE_BYTES = 4 * 1024 * 1024, /* of a packed matrix up to so large */
+    FAM_GEMM_WHOLE_BYTES = 3 << 19,          /* of a packed matrix up to so large: it is read once a tile, from a cache */
     FAM_GEMM_PACK_COLUMNS = 16    /* that are packed together; panels begin at multiples of it */
 };
 
