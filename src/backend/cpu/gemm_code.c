@@ -3,6 +3,9 @@
  */
 #include "backend/cpu/gemm_private.h"
 
+#include <string.h>
+#include <sys/mman.h>
+
 /* Of OpenMP, which oneDNN links to. Its header comes with a compiler, and not with every one. */
 int omp_get_max_threads(void);
 void omp_set_num_threads(int threads);
@@ -106,6 +109,35 @@ done:
     return status;
 }
 
+/* oneDNN ends the process when it is short of memory while it makes code, so it is let to only where there is plenty. */
+static fam_status check_room(fam_error *error)
+{
+    const size_t plenty = (size_t)48 << 20; /* it takes less than a third of it */
+    void *room = mmap(NULL, plenty, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return fam_out_of_memory(error, "matrix products");
+    munmap(room, plenty);
+    return FAM_OK;
+}
+
+/* One of its ways makes its code only when it first runs, once in a process: that is now, while there is room. */
+static fam_status make_late_code(dnnl_primitive_desc_t description, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    const char *way = NULL;
+    if (dnnl_primitive_desc_query(description, dnnl_query_impl_info_str, 0, &way) != dnnl_success ||
+        strncmp(way, "gemm:", 5) != 0)
+        return FAM_OK;
+    const float a = 1, b = 1;
+    float c = 0;
+    int width = fam_dnnl_narrow();
+    dnnl_status_t result = dnnl_sgemm('N', 'N', 1, 1, 1, 1, &a, 1, &b, 1, 0, &c, 1);
+    fam_dnnl_widen(width);
+    FAM_TRY_DNNL(result, "matrix products");
+done:
+    return status;
+}
+
 fam_status fam_tile_code_make(fam_cpu_gemm *gemm, fam_tile_code **out, const fam_product_shape *shape, bool own_weights,
                               fam_error *error)
 {
@@ -113,7 +145,9 @@ fam_status fam_tile_code_make(fam_cpu_gemm *gemm, fam_tile_code **out, const fam
     dnnl_primitive_desc_t description = NULL;
     fam_tile_code *code;
     FAM_TRY_ALLOC(code, fam_alloc_zeroed(gemm->memory, sizeof *code), "matrix products");
+    FAM_TRY(check_room(error));
     FAM_TRY_DNNL(fam_dnnl_describe(&description, gemm, shape), "matrix products");
+    FAM_TRY(make_late_code(description, error));
     FAM_TRY_DNNL(dnnl_primitive_create(&code->primitive, description), "matrix products");
     FAM_TRY(memory_objects(gemm, code, description, own_weights, error));
     *out = code;
