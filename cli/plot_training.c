@@ -149,14 +149,14 @@ static void mark_promotions(drawing *d, const run_curves *c, double height)
                 "set arrow from first %lld, graph 0 to first %lld, graph 1 nohead back dashtype 3 linewidth 1.2 "
                 "linecolor rgb '#777777'\n",
                 (long long)step, (long long)step);
-        if (c->promoted_from[i] <= 0 || (step - labelled) * LABEL_SHARE < c->last_step)
+        if (c->promoted_to[i] <= 0 || (step - labelled) * LABEL_SHARE < c->last_step)
             continue;
         labelled = step;
         bool right = step * 10 > c->last_step * 9;
         fprintf(d->script,
                 "set label '%lld blocks' at first %lld, graph %.3g %s offset %s0.4,0 front font ',12' noenhanced "
                 "textcolor rgb '#555555'\n",
-                (long long)(2 * c->promoted_from[i]), (long long)step, height, right ? "right" : "left",
+                (long long)c->promoted_to[i], (long long)step, height, right ? "right" : "left",
                 right ? "-" : "");
     }
 }

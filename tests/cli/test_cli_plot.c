@@ -23,7 +23,7 @@ static void write_step(FILE *out, int step, double loss, const char *more)
             "\"tokens\":4096,\"gradient_norm\":%.9g,\"gradient_norm_hex\":\"0x1p+0\",\"clipped\":%s,\"skipped\":false,"
             "\"rate\":%.9g,\"prompt_rate\":%.9g,\"seconds\":0.25,\"level\":%d%s}\n",
             step, loss, step / 60.0, step <= 20 ? 2 : 2 + step % 3, 5.0 / step, step <= 5 ? "true" : "false",
-            1e-5 * step, 2e-5 * step, step <= 20 ? 2 : 4, more);
+            1e-5 * step, 2e-5 * step, step < 20 ? 2 : 4, more);
 }
 
 static char *held_out(char out[3000], const char *name, double loss)
