@@ -28,7 +28,7 @@ extern "C" {
 typedef struct fam_trainer fam_trainer;
 
 typedef enum fam_resume {
-    FAM_RESUME_AUTO, /* from the newest whole checkpoint, else from the start */
+    FAM_RESUME_AUTO, /* from the newest whole checkpoint, else from the start; BAD_FORMAT if there are only damaged ones */
     FAM_RESUME_MUST, /* NOT_FOUND if there is none */
     FAM_RESUME_NEVER /* a folder that has checkpoints is refused: INVALID_ARGUMENT */
 } fam_resume;
@@ -58,11 +58,13 @@ FAM_API void fam_trainer_options_init_sized(fam_trainer_options *options, size_t
 
 /* Opens or makes the folder, reads the recipe, opens the model and the data, checks that the run can work, and goes to
  * where it stands. Refused before the first step, in words: what cannot work (sequences too short for an answer, a prompt
- * of another length than the adapter's, the same text to train on and to measure with). BAD_FORMAT, UNSUPPORTED, MISMATCH,
+ * of another length than the adapter's, the same text to train on and to measure with). What the folder holds of a run
+ * that is there already changes with the first step or saving, not here. BAD_FORMAT, UNSUPPORTED, MISMATCH,
  * INVALID_ARGUMENT, NOT_FOUND, IO, OUT_OF_MEMORY. */
 FAM_API fam_status fam_trainer_create(fam_trainer **out, const char *recipe_path, const fam_trainer_options *options,
                                       fam_error *error);
-FAM_API void fam_trainer_free(fam_trainer *trainer); /* saves nothing; NULL is allowed */
+/* Saves nothing; before the first step or saving a folder that was not there, or empty, is so again. NULL is allowed. */
+FAM_API void fam_trainer_free(fam_trainer *trainer);
 
 typedef struct fam_trainer_info {
     const char *out;             /* the folder; strings belong to the trainer */

@@ -89,7 +89,9 @@ static fam_status resolve_settings(fam_model_source *out, const fam_engine *engi
     out->window.fam_length = or_default(s.fam_length, out->prompt->shape[0]);
     FAM_FAIL_IF(out->window.fam_length != out->prompt->shape[0] ||
                     out->prompt->shape[1] != fam_checkpoint_config(engine->checkpoint)->hidden_size,
-                FAM_STATUS_MISMATCH, "%s: fam.prompt: found %" PRId64 " x %" PRId64 ", need %" PRId64 " x %" PRId64,
+                FAM_STATUS_MISMATCH,
+                "%s: fam.prompt: found %" PRId64 " x %" PRId64 ", need %" PRId64 " x %" PRId64
+                " (fam_length x hidden size)",
                 path, out->prompt->shape[0], out->prompt->shape[1], out->window.fam_length,
                 fam_checkpoint_config(engine->checkpoint)->hidden_size);
 done:

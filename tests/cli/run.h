@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ typedef struct run_plan {
     const char *output_path;              /* standard output goes there, is not caught */
     bool close_output, close_input, no_arguments_at_all;
     bool unprivileged; /* as nobody, if the test runs as root (98: nobody cannot run the program) */
-    rlim_t address_space, open_files; /* 0: no limit */
+    rlim_t address_space, open_files, file_size; /* 0: no limit */
 } run_plan;
 
 typedef struct run_result {
@@ -80,6 +81,9 @@ static void run_in_child(const run_plan *plan, const run_child *child, int in)
         _exit(99);
     limit = (struct rlimit){plan->open_files, plan->open_files};
     if (plan->open_files && setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        _exit(99);
+    limit = (struct rlimit){plan->file_size, plan->file_size};
+    if (plan->file_size && setrlimit(RLIMIT_FSIZE, &limit) != 0)
         _exit(99);
     if (plan->unprivileged && geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0))
         _exit(98);
