@@ -149,8 +149,8 @@ static void run_with_stops(run *r)
 static void assert_same_file(const char *a, const char *b)
 {
     fam_memory memory;
-    uint8_t *x, *y;
-    size_t x_size, y_size;
+    uint8_t *x = NULL, *y = NULL;
+    size_t x_size = 0, y_size = 0;
     fam_error error = {0};
     fam_memory_init(&memory);
     if (fam_file_read(&x, &x_size, &memory, a, (size_t)1 << 30, &error) != FAM_OK ||
