@@ -6,8 +6,8 @@
  *                  [--ff N] [--vocab N] [--block N] [--fam N] [--segments N] [--blocks N] [--batch N] [--lora RANK]
  *                  [--steps N] [--warmup N] [--profile 1] [--json 1]
  *
- * --fam 0: mode bswa. --lora 0: all weights are trained. Prints medians; with --profile where the time goes, operator by
- * operator, of all steps together; with --json one object, as scripts/bench_train.py reads it.
+ * --fam 0: mode bswa. --lora 0: all weights are trained. Prints medians; with --profile where the time goes, operator
+ * by operator, of all steps together; with --json one object, as scripts/bench_train.py reads it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +57,7 @@ static double *sorted(bench *b, int part)
     return b->times[part];
 }
 
-/* ---- options -------------------------------------------------------------------------------------------------------- */
+/* ---- options ----------------------------------------------------------------------------------------------------- */
 
 static void parse(options *o, int argc, char **argv)
 {
@@ -91,13 +91,14 @@ static void parse(options *o, int argc, char **argv)
         }
     }
     if (o->steps > STEPS_MAX || o->shape.hidden % o->shape.heads != 0 || o->shape.layers > 128) {
-        fprintf(stderr, "bench_training: need at most %d steps and 128 layers, and heads that divide the width\n", STEPS_MAX);
+        fprintf(stderr, "bench_training: need at most %d steps and 128 layers, and heads that divide the width\n",
+                STEPS_MAX);
         exit(2);
     }
     o->shape.head_dim = o->shape.hidden / o->shape.heads;
 }
 
-/* ---- the model and its batch ------------------------------------------------------------------------------------------ */
+/* ---- the model and its batch ------------------------------------------------------------------------------------- */
 
 static void open_model(bench *b)
 {
@@ -113,8 +114,8 @@ static void open_model(bench *b)
     b->files = random_model_write(&b->memory, &o->shape);
     check(fam_checkpoint_open(&b->checkpoint, &b->memory, b->files->directory, NULL, &error), &error);
     if (o->shape.rank)
-        check(fam_adapter_open(&b->adapter, &b->memory, b->files->adapter, fam_checkpoint_config(b->checkpoint), &error),
-              &error);
+        check(fam_adapter_open(&b->adapter, &b->memory, b->files->adapter, fam_checkpoint_config(b->checkpoint),
+                               &error), &error);
     const fam_model_adapter adapters[] = {{b->adapter, 1}};
     const fam_model_source source = {
         .checkpoint = b->checkpoint, .adapters = adapters, .adapter_count = o->shape.rank ? 1 : 0,
@@ -147,14 +148,15 @@ static void make_pass(bench *b)
     check(fam_gradients_create(&b->gradients, b->model, b->o.shape.rank ? FAM_TRAIN_ADAPTERS : FAM_TRAIN_ALL, &error),
           &error);
     b->recipe = (fam_recipe){.memory = &b->memory, .optimizer = {.kind = FAM_OPTIMIZER_ADAMW, .learning_rate = 1e-4,
-                                                                 .prompt_learning_rate = 1e-4, .beta1 = 0.9, .beta2 = 0.99,
+                                                                 .prompt_learning_rate = 1e-4, .beta1 = 0.9,
+                                                                 .beta2 = 0.99,
                                                                  .epsilon = 1e-8, .clip = 1}};
     check(fam_parameters_create(&b->parameters, b->gradients, b->checkpoint, b->adapter,
                                 fam_checkpoint_tensor(b->checkpoint, "fam.prompt"), &error), &error);
     check(fam_optimizer_create(&b->optimizer, b->parameters, &b->recipe, &error), &error);
 }
 
-/* ---- a step ----------------------------------------------------------------------------------------------------------- */
+/* ---- a step ------------------------------------------------------------------------------------------------------ */
 
 /* Of all threads: on a busy machine steadier than the wall's clock. */
 static double processor_seconds(void)
@@ -208,8 +210,8 @@ static void report(bench *b)
            rest = sorted(b, REST)[middle], processor = sorted(b, PROCESSOR)[0];
     double mib = (double)atomic_load(&b->memory.peak_bytes) / (1 << 20);
     if (b->o.json)
-        printf("{\"tokens_per_second\": %.1f, \"seconds\": %.5f, \"forward\": %.5f, \"backward\": %.5f, \"rest\": %.5f, "
-               "\"spread\": [%.5f, %.5f], \"processor\": %.5f, \"loss\": %.5f, \"peak_mib\": %.1f}\n",
+        printf("{\"tokens_per_second\": %.1f, \"seconds\": %.5f, \"forward\": %.5f, \"backward\": %.5f, "
+               "\"rest\": %.5f, \"spread\": [%.5f, %.5f], \"processor\": %.5f, \"loss\": %.5f, \"peak_mib\": %.1f}\n",
                (double)count / median, median, ahead, back, rest, step[0], step[b->o.steps - 1], processor,
                b->loss, mib);
     else
@@ -239,7 +241,8 @@ int main(int argc, char **argv)
 {
     static bench b = {.o = {.shape = {.layers = 8, .hidden = 256, .heads = 4, .kv_heads = 4, .wide = 768, .vocab = 512,
                                       .fam_length = 16},
-                            .block = 256, .blocks = 8, .batch = 4, .threads = 2, .steps = 7, .warmup = 2, .dtype = "bf16"}};
+                            .block = 256, .blocks = 8, .batch = 4, .threads = 2, .steps = 7, .warmup = 2,
+                            .dtype = "bf16"}};
     parse(&b.o, argc, argv);
     fam_memory_init(&b.memory);
     open_model(&b);

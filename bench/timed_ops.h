@@ -1,8 +1,8 @@
 /*
  * bench/timed_ops.h: a backend's table of operators with a clock around each: where a step's time goes.
  *
- * Calls on many rows (tokens) and on few (a state's) are told apart. One backend of a program can be timed, by the thread
- * that runs the model.
+ * Calls on many rows (tokens) and on few (a state's) are told apart. One backend of a program can be timed, by the
+ * thread that runs the model.
  */
 #ifndef BENCH_TIMED_OPS_H
 #define BENCH_TIMED_OPS_H
@@ -15,7 +15,8 @@
 /* X(operator, rows of the call, parameters, arguments): those that give nothing back. */
 #define TIMED_OPS(X)                                                                                                   \
     X(copy, 0, (fam_backend * b, void *to, const void *from, size_t bytes), (b, to, from, bytes))                      \
-    X(embed, n, (fam_exec * e, float *out, const fam_weight *t, const int32_t *tokens, int64_t n), (e, out, t, tokens, n)) \
+    X(embed, n, (fam_exec * e, float *out, const fam_weight *t, const int32_t *tokens, int64_t n),                     \
+      (e, out, t, tokens, n))                                                                                          \
     X(rms_norm, n, (fam_exec * e, void *out, const float *x, const float *gain, double eps, int64_t n, int64_t width), \
       (e, out, x, gain, eps, n, width))                                                                                \
     X(matmul, n, (fam_exec * e, const fam_matmul_job *jobs, int count, int64_t n), (e, jobs, count, n))                \

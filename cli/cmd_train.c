@@ -174,7 +174,7 @@ static void tell_step(train_run *run, const fam_step_metrics *m, int64_t steps)
     double now = measure_seconds();
     if (m->promoted)
         message("step %lld: sequences may now be %lld blocks long", (long long)m->step,
-                (long long)(2 * m->level));
+                (long long)m->level);
     if (m->validated)
         tell_validation(run, m);
     if (now - run->last < (run->terminal ? TERMINAL_SECONDS : PLAIN_SECONDS) && m->step < steps)

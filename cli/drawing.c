@@ -96,6 +96,18 @@ void drawing_note(drawing *d, const char *format, ...)
 
 /* ---- axes ------------------------------------------------------------------------------------------------------- */
 
+static const double LARGEST = 1e300, LEAST = 1e-300; /* gnuplot reckons with more than that in vain */
+
+void drawing_y_range(drawing *d, double low, double high)
+{
+    low = isnan(low) ? 0 : fmax(fmin(low, LARGEST), -LARGEST);
+    high = isnan(high) ? 1 : fmax(fmin(high, LARGEST), -LARGEST);
+    double room = fmax(1e-6 * fmax(fabs(low), fabs(high)), low == 0 ? LEAST : 1e-12);
+    if (!(high - low > room))
+        high = low == 0 && !(high > 0) ? 1 : low + room;
+    fprintf(d->script, "set yrange [%.12g:%.12g]\n", low, high);
+}
+
 bool drawing_wants_log(double low, double high)
 {
     return low > 0 && high / low >= 20;
@@ -104,6 +116,8 @@ bool drawing_wants_log(double low, double high)
 void drawing_log_axis(drawing *d, drawing_axis axis, double low, double high)
 {
     char letter = axis == DRAWING_X ? 'x' : 'y';
+    low = fmin(fmax(low, LEAST), LARGEST / 10);
+    high = fmin(fmax(high, low * 1.01), LARGEST);
     int first = (int)floor(log10(low)), last = (int)ceil(log10(high));
     bool between = last - first <= 4;
     int stride = (last - first) / 8 + 1;

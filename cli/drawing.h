@@ -51,6 +51,9 @@ int drawing_dash(size_t i);           /* gnuplot's dashtype */
 
 typedef enum drawing_axis { DRAWING_X, DRAWING_Y } drawing_axis;
 
+/* The y axis from low to high, or a little more where that is nothing. Numbers of any size may be given. */
+void drawing_y_range(drawing *d, double low, double high);
+
 /* A logarithmic axis that shows low to high (both above 0), with marks at 1, 2 and 5 where there is room. */
 void drawing_log_axis(drawing *d, drawing_axis axis, double low, double high);
 /* Whether numbers from low to high want one. */

@@ -43,32 +43,32 @@ static const verb_info verbs[VERB_COUNT] = {
                        "exits at once.",
                        "fam generate model.gguf --adapter models/smollm2-memory --session s.fam --file book.txt --max-tokens 0\n"
                        "fam generate model.gguf --adapter models/smollm2-memory --session s.fam --no-save \\\n"
-                       "    --prompt 'Who was Ahab?'"},
+                       "    --prompt 'Who was Ahab?'", false},
     [VERB_CHAT] = {"chat", "MODEL", "a conversation, with the model's chat template",
                    "Reads messages, one a line, from the terminal or a pipe, and prints each reply and a newline. Ctrl-C "
                    "stops a reply; at the prompt it leaves, as the end of the input does. With --session the "
                    "conversation goes on next time; a session that `fam generate` read a book into can be talked "
                    "with too.",
-                   "fam chat model.gguf --system 'You are brief.' --session talk.fam"},
+                   "fam chat model.gguf --system 'You are brief.' --session talk.fam", false},
     [VERB_SCORE] = {"score", "MODEL", "reads text; tokens, mean negative log likelihood, perplexity",
                     "Reads the input as `generate` does and reports how well the model predicted it: the mean of minus "
                     "the natural logarithm of each token's probability, over all tokens but the first, and the "
                     "perplexity, which is its exponential.",
-                    "fam score model.gguf --adapter models/smollm2-memory --file book.txt --by-depth"},
+                    "fam score model.gguf --adapter models/smollm2-memory --file book.txt --by-depth", false},
     [VERB_TOKENIZE] = {"tokenize", "MODEL", "text to ids and back; needs only the tokenizer",
                        "Prints the ids of the input divided by blanks, without a token for the beginning of text; with "
                        "--decode the text of ids, special tokens included. MODEL may also be a tokenizer.json.",
-                       "fam tokenize model.gguf --prompt 'Call me Ishmael.'"},
+                       "fam tokenize model.gguf --prompt 'Call me Ishmael.'", false},
     [VERB_INSPECT] = {"inspect", "PATH", "what a model, adapter, session or training run contains; what memory a run would take",
                       "PATH is a model, an adapter directory, a session file, or the folder of a training run or "
                       "of one of its checkpoints (which is verified whole). For a model the options of a run may be "
                       "given, and the memory that this run would take is told.",
-                      "fam inspect model.gguf --adapter models/smollm2-memory"},
+                      "fam inspect model.gguf --adapter models/smollm2-memory", false},
     [VERB_BENCH] = {"bench", "MODEL", "prefill and decode speed at several depths",
                     "Measures tokens per second: of reading prompts of several lengths, and of generating one token "
                     "after another with so many tokens read before. The tokens are drawn at random. Each figure is the "
                     "median of the repetitions, with the slowest and the fastest.",
-                    "fam bench model.gguf --mode bswa --prompt-tokens 512,4096 --depths 0,4096,65536"},
+                    "fam bench model.gguf --mode bswa --prompt-tokens 512,4096 --depths 0,4096,65536", false},
     [VERB_TRAIN] = {"train", "RECIPE", "trains a model or an adapter: gives a model its memory",
                     "RECIPE is a YAML file; docs/RECIPES.md has every key, and recipes/ has ready ones. The run lies in a "
                     "folder: the recipe as used, a line of metrics for each step, checkpoints, and at the end the result: "
@@ -76,7 +76,7 @@ static const verb_info verbs[VERB_COUNT] = {
                     "Given again, the same command goes on from the newest whole checkpoint, with the same numbers as if "
                     "it had never stopped. Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint and exit with 75; a second one "
                     "exits at once, and the checkpoints there are stay good.",
-                    "fam train recipes/tutorial.yaml --out runs/tutorial --set train.seed=1"},
+                    "fam train recipes/tutorial.yaml --out runs/tutorial --set train.seed=1", false},
     [VERB_EXPORT] = {"export", "MODEL", "merged model as a Hugging Face directory or GGUF",
                      "Merges the adapters into the weights and writes a model that needs none: a directory that "
                      "transformers opens or a GGUF file that llama.cpp opens. The settings and the prompt of the memory "
@@ -85,7 +85,7 @@ static const verb_info verbs[VERB_COUNT] = {
                      "What is written appears at once and whole, or not at all; nothing that is there already is "
                      "replaced. Without --adapter the model is only written in the other format or type.",
                      "fam export model.gguf --adapter models/smollm2-memory --out merged\n"
-                     "fam export model.gguf --adapter models/smollm2-memory --out merged.gguf --type f16"},
+                     "fam export model.gguf --adapter models/smollm2-memory --out merged.gguf --type f16", false},
     [VERB_EVAL] = {"eval", "MODEL", "how far back a model remembers: passkey, needles, recall, text",
                    "Lets the model read texts that hide something, asks for it, and counts the right answers: at "
                    "several lengths and depths, for several modes or adapters on the same draws. docs/EVAL.md tells "
@@ -94,7 +94,7 @@ static const verb_info verbs[VERB_COUNT] = {
                    "missing, with more draws or lengths too. Ctrl-C stops after the present draw, prints what was done, "
                    "and exits with 130; a second one exits at once.",
                    "fam eval model.gguf --adapter models/smollm2-memory --task passkey --compare fam,bswa \\\n"
-                   "    --lengths 2048,8192 --out runs/passkey"},
+                   "    --lengths 2048,8192 --out runs/passkey", false},
     [VERB_PLOT] = {"plot", "PATH", "draws a training run or an evaluation",
                    "PATH is the folder of a run (with metrics.jsonl) or of an evaluation (with results.json), or such a file. What "
                    "is drawn is one HTML file that needs nothing beside it: the curves, what the run is, its newest "

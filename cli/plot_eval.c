@@ -188,8 +188,9 @@ static void draw_answer_loss(drawing *d, const eval_results *results, const swee
         fputs("EOD\n", d->script);
     }
     drawing_marked_axis(d, DRAWING_X, s->values, s->count);
-    fprintf(d->script, "set xlabel '%s'\nset ylabel 'loss on the answers (nats per token)'\nset yrange [0:%.9g]\n",
-            s->over_keys ? "keys" : "length of the text (tokens; k = 1,024)", high > 0 ? 1.08 * high : 1);
+    fprintf(d->script, "set xlabel '%s'\nset ylabel 'loss on the answers (nats per token)'\n",
+            s->over_keys ? "keys" : "length of the text (tokens; k = 1,024)");
+    drawing_y_range(d, 0, 1.08 * high);
     if (!s->over_keys)
         mark_reach(d, results, s);
     const char *comma = "plot ";
@@ -405,8 +406,8 @@ static void draw_text(drawing *d, const eval_results *results, int64_t length)
     for (size_t i = 0; i < results->system_count; i++)
         there[i] = write_ranges(d, results, length, i, axis);
     double room = fmax((axis[3] - axis[2]) * 0.08, 1e-3);
-    fprintf(d->script, "set logscale x 2\nset xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\nset xtics (", axis[0] / 1.15,
-            axis[1] * 1.15, axis[2] - room, axis[3] + room);
+    drawing_y_range(d, axis[2] - room, axis[3] + room);
+    fprintf(d->script, "set logscale x 2\nset xrange [%.9g:%.9g]\nset xtics (", axis[0] / 1.15, axis[1] * 1.15);
     for (int64_t mark = 64, i = 0; (double)mark < axis[1] * 1.15 && i < 53; mark *= 2) {
         if ((double)mark > axis[0] / 1.15)
             fprintf(d->script, "%s'%s' %lld", i++ ? ", " : "", drawing_count(count, mark), (long long)mark);

@@ -127,7 +127,7 @@ static void value_axis(drawing *d, const char *label, double low, double high, d
         drawing_log_axis(d, DRAWING_Y, fmax(fmin(low, raw_low), low / 4) / 1.15,
                          fmin(fmax(high, raw_high), high * 4) * 1.15);
     else if (low >= 0)
-        fprintf(d->script, "set yrange [0:%.9g]\n", high > 0 ? fmin(fmax(high, raw_high), high * 2) * 1.05 : 1);
+        drawing_y_range(d, 0, fmin(fmax(high, raw_high), high * 2) * 1.05);
 }
 
 static void write_title(drawing *d, const char *name, const char *what)
@@ -149,14 +149,14 @@ static void mark_promotions(drawing *d, const run_curves *c, double height)
                 "set arrow from first %lld, graph 0 to first %lld, graph 1 nohead back dashtype 3 linewidth 1.2 "
                 "linecolor rgb '#777777'\n",
                 (long long)step, (long long)step);
-        if (c->promoted_from[i] <= 0 || (step - labelled) * LABEL_SHARE < c->last_step)
+        if (c->promoted_to[i] <= 0 || (step - labelled) * LABEL_SHARE < c->last_step)
             continue;
         labelled = step;
         bool right = step * 10 > c->last_step * 9;
         fprintf(d->script,
                 "set label '%lld blocks' at first %lld, graph %.3g %s offset %s0.4,0 front font ',12' noenhanced "
                 "textcolor rgb '#555555'\n",
-                (long long)(2 * c->promoted_from[i]), (long long)step, height, right ? "right" : "left",
+                (long long)c->promoted_to[i], (long long)step, height, right ? "right" : "left",
                 right ? "-" : "");
     }
 }
@@ -340,8 +340,9 @@ static void draw_rate(drawing *d, const run_curves *c)
     write_raw(d, c, CURVE_PROMPT_RATE, 0, 1);
     step_axis(d, c->last_step);
     high = fmax(high, prompt ? prompt_high : 0);
-    fprintf(d->script, "set ylabel 'learning rate'\nset yrange [0:%.9g]\nset format y '%s'\n",
-            high > 0 ? high * 1.08 : 1, high > 0 && high < 1e-2 ? "%.1t·10^{%T}" : "%g");
+    drawing_y_range(d, 0, high * 1.08);
+    fprintf(d->script, "set ylabel 'learning rate'\nset format y '%s'\n",
+            high > 0 && high < 1e-2 ? "%.1t·10^{%T}" : "%g");
     fprintf(d->script, "set ytics add ('0' 0)\nplot $raw%d_0 using 1:2 with lines linecolor rgb '#%s' %s %s",
             CURVE_RATE, drawing_colour(0), thick_lines, prompt && differs ? "title 'weights'" : "notitle");
     if (prompt && differs)
@@ -361,8 +362,8 @@ static fam_status draw_speed(drawing *d, const run_curves *c, fam_error *error)
     write_raw(d, c, CURVE_SPEED, 0, 1);
     fam_status status = write_smooth(d, c, CURVE_SPEED, 0, 1, &smooth_low, &smooth_high, error);
     step_axis(d, c->last_step);
-    fprintf(d->script, "set ylabel 'tokens per second'\nset yrange [0:%.9g]\nset format y '%s'\n",
-            fmin(high, 2 * smooth_high) * 1.08, smooth_high >= 10000 ? "%.0s%c" : "%.0f");
+    drawing_y_range(d, 0, fmin(high, 2 * smooth_high) * 1.08);
+    fprintf(d->script, "set ylabel 'tokens per second'\nset format y '%s'\n", smooth_high >= 10000 ? "%.0s%c" : "%.0f");
     draw_pair(d, CURVE_SPEED, 2, "notitle");
     fputc('\n', d->script);
     return status;

@@ -224,7 +224,7 @@ static void take(run_curves *c, const step_line *line)
     c->skipped_steps += line->skipped;
     if (line->promoted && c->promotion_count < CURVE_PROMOTIONS) {
         c->promotions[c->promotion_count] = line->step;
-        c->promoted_from[c->promotion_count++] = line->level;
+        c->promoted_to[c->promotion_count++] = line->level;
     }
     c->tokens += (double)line->tokens;
     c->lines++;

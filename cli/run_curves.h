@@ -56,7 +56,7 @@ typedef struct run_curves {
     curve_bucket buckets[CURVE_COUNT][CURVE_BUCKETS];
     int64_t clipped[CURVE_BUCKETS], skipped[CURVE_BUCKETS]; /* how many steps */
     int64_t clipped_steps, skipped_steps;
-    int64_t promotions[CURVE_PROMOTIONS], promoted_from[CURVE_PROMOTIONS]; /* the step, and the level until then */
+    int64_t promotions[CURVE_PROMOTIONS], promoted_to[CURVE_PROMOTIONS]; /* the step, and the level from then on */
     int64_t promotion_count;
     validation_curve *validations[CURVE_VALIDATIONS];
     int64_t validation_count, validations_left_out;

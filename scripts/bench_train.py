@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""scripts/bench_train.py: tokens per second of a training step, ours beside PyTorch's, for docs/PERFORMANCE.md (target 6).
+"""scripts/bench_train.py: tokens per second of a training step, ours beside PyTorch's (target 6).
 Start it by `make bench-train`.
 
     bench_train.py [all|lora ...]       shapes of SHAPES; both when none is named
     FAM_TORCH_FAM=FILE                  the peer's script (default ../shared/peers/torch_fam.py)
-    FAM_TORCH_PYTHON=python3            a Python that has torch; without one, or without the script, only our own figures follow
+    FAM_TORCH_PYTHON=python3            a Python that has torch; without it, or the script, only our own figures follow
     BENCH_REPS=5                        samples of each figure, the programs taking turns; the median counts
     BENCH_THREADS=2                     threads on both sides, all cores when left out
 
-Every sample is a process of its own, of several steps after a warm-up, and is the median of its steps. A step is forward,
-backward and AdamW of all trained weights. The peer computes products in bfloat16 with float32 masters; ours is measured in
-both arithmetic types, as what is faster depends on the processor. Only the Python standard library.
+Every sample is a process of its own, of several steps after a warm-up, and is the median of its steps. A step is
+forward, backward and AdamW of all trained weights. The peer computes products in bfloat16 with float32 masters; ours is
+measured in both arithmetic types, as what is faster depends on the processor. Only the Python standard library.
 """
 import json
 import os
@@ -32,8 +32,8 @@ SHAPES = {
     "all": ("all weights of 7M parameters, 4 x 8 blocks of 256, F 16",
             dict(layers=8, hidden=256, heads=4, kv_heads=4, ff=768, vocab=512, block=256, fam=16, blocks=8, batch=4)),
     "lora": ("LoRA of rank 16 and the prompt of SmolLM2-135M's shape, 1 x 4 blocks of 256, F 64",
-             dict(layers=30, hidden=576, heads=9, kv_heads=3, ff=1536, vocab=49152, block=256, fam=64, blocks=4, batch=1,
-                  lora=16)),
+             dict(layers=30, hidden=576, heads=9, kv_heads=3, ff=1536, vocab=49152, block=256, fam=64, blocks=4,
+                  batch=1, lora=16)),
 }
 
 
@@ -54,8 +54,8 @@ def options(shape):
 
 
 def ours(shape, dtype):
-    return last_json([ROOT / "build" / "bench" / "bench_training", *options(shape), "--dtype", dtype, "--threads", THREADS,
-                      "--steps", 5, "--warmup", 1, "--json", 1])
+    return last_json([ROOT / "build" / "bench" / "bench_training", *options(shape), "--dtype", dtype, "--threads",
+                      THREADS, "--steps", 5, "--warmup", 1, "--json", 1])
 
 
 def peers(shape):
@@ -109,7 +109,7 @@ def main():
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
-    print(f"\nMedian (lowest-highest) of {REPS} samples, {THREADS} threads. The same in {(OUT / 'training.tsv').relative_to(ROOT)}")
+    print(f"\nMedian (lowest-highest) of {REPS} samples, {THREADS} threads. The same in build/bench/training.tsv")
 
 
 main()

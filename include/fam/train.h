@@ -88,7 +88,7 @@ typedef struct fam_step_metrics {
     double accuracy;          /* share of answer tokens (digits) that were the most probable one */
     int64_t answer_tokens;
     int64_t blocks;           /* a sequence had; 0 in modes without blocks */
-    int64_t level;            /* of the curriculum, in blocks; 0 without one */
+    int64_t level;            /* the longest that the curriculum allows after this step, in blocks; 0 without one */
     int64_t tokens;           /* of this step */
     double gradient_norm;     /* before clipping */
     bool clipped;

@@ -147,6 +147,9 @@ int64_t fam_optimizer_steps(const fam_optimizer *optimizer)
 
 /* ---- a step ------------------------------------------------------------------------------------------------------ */
 
+/* Squares of what is larger leave float32, and with it the second moments. */
+static const double NORM_MAX = 1e18;
+
 static double norm_of_gradients(const fam_optimizer *o, fam_exec *exec)
 {
     double sum = 0;
@@ -182,7 +185,7 @@ fam_status fam_optimizer_step(fam_optimizer *o, fam_exec *exec, double rate, dou
     const fam_backend_ops *ops = o->parameters->backend->ops;
     double norm = norm_of_gradients(o, exec);
     FAM_TRY(ops->finish(exec, error));
-    *result = (fam_step_result){.gradient_norm = norm, .skipped = !isfinite(norm)};
+    *result = (fam_step_result){.gradient_norm = norm, .skipped = !(norm < NORM_MAX)};
     if (result->skipped)
         return FAM_OK;
     result->clipped = o->clip > 0 && norm > o->clip;

@@ -27,7 +27,7 @@ uint64_t fam_optimizer_bytes(const fam_recipe *recipe, const fam_gradients *grad
 typedef struct fam_step_result {
     double gradient_norm; /* of all gradients together, before clipping */
     bool clipped;
-    bool skipped;         /* the norm was not finite: nothing was changed */
+    bool skipped;         /* the norm was not finite, or 1e18 and more: nothing was changed */
 } fam_step_result;
 
 /* One step with the gradients that lie beside the parameters, then pushes the masters into the model. `rate` and

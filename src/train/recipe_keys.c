@@ -98,7 +98,7 @@ const fam_key fam_recipe_keys[] = {
      .type = FAM_KEY_WORD, .words = fam_positions_name, AT(fam.fam_positions), .unset = -1},
     {"fam.prompt_init", "tokens",
      "What the memory's learned start begins as: the embeddings of tokens drawn at random, or "
-     "normal numbers.",
+     "normal numbers. A model that has learned one of this length begins with that.",
      .type = FAM_KEY_WORD, .words = prompt_init_name, AT(fam.prompt_init)},
     {"fam.prompt_std", "0.02", "Standard deviation of these normal numbers.", .type = FAM_KEY_NUMBER,
      AT(fam.prompt_std), ABOVE(0, 100)},

@@ -149,3 +149,29 @@ const char *fam_run_folder_path(const fam_run_folder *folder)
 {
     return fam_folder_path(folder->root);
 }
+
+fam_status fam_run_folder_replace(fam_run_folder *folder, const char *fresh, const char *name, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    fam_folder_kind kind;
+    FAM_TRY(fam_folder_look(&kind, NULL, folder->root, name, error));
+    if (kind != FAM_FOLDER_NOTHING) {
+        status = fam_folder_exchange(folder->root, fresh, name, error);
+        if (status == FAM_OK)
+            status = fam_folder_remove(folder->root, fresh, error);
+        else if (status == FAM_STATUS_UNSUPPORTED)
+            status = fam_folder_remove(folder->root, name, error);
+        FAM_TRY(status);
+        FAM_TRY(fam_folder_look(&kind, NULL, folder->root, name, error));
+    }
+    if (kind == FAM_FOLDER_NOTHING)
+        FAM_TRY(fam_folder_rename(folder->root, fresh, name, error));
+    FAM_TRY(fam_folder_sync(folder->root, error));
+done:
+    return status;
+}
+
+fam_status fam_run_folder_remove(fam_run_folder *folder, const char *name, fam_error *error)
+{
+    return fam_folder_remove(folder->root, name, error);
+}

@@ -25,6 +25,11 @@ void fam_run_folder_close(fam_run_folder *folder); /* NULL is allowed */
 void fam_run_folder_discard(fam_run_folder *folder);
 const char *fam_run_folder_path(const fam_run_folder *folder);
 
+/* `name` in it becomes what `fresh` is, at once where the file system can exchange two names; what was there is deleted.
+ * Names of one component. And: whatever has this name is deleted. */
+fam_status fam_run_folder_replace(fam_run_folder *folder, const char *fresh, const char *name, fam_error *error);
+fam_status fam_run_folder_remove(fam_run_folder *folder, const char *name, fam_error *error);
+
 /* ---- writing ---- */
 
 typedef struct fam_snapshot_writer fam_snapshot_writer;

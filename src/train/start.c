@@ -208,6 +208,10 @@ fam_status fam_start_adapter(const char *directory, const fam_recipe *recipe, co
             settings->fam_length = present ? present->shape[0] : DEFAULT_FAM_LENGTH;
         FAM_TRY(add_prompt(&prompt, recipe, settings->fam_length,
                            fam_checkpoint_tensor(checkpoint, "model.embed_tokens.weight"), error));
+        /* a model that has learned one begins with it */
+        if (present && present->shape[0] == settings->fam_length)
+            fam_type_dequantize((float *)(uintptr_t)prompt.tensors[0].data, present->data, present->type,
+                                present->shape[0] * present->shape[1]);
     }
     FAM_TRY(fam_adapter_write(directory, recipe->memory, &description, lora.tensors, lora.count,
                               prompt.count ? prompt.tensors : NULL, false, error));

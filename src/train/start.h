@@ -9,8 +9,8 @@
 #include "train/recipe.h"
 
 /* A fresh adapter for the model: A uniform in +-1/sqrt(in) as PEFT makes it, B zero; in mode fam a prompt as
- * recipe->fam.prompt_init says (rows of the embedding table of tokens drawn at random, or normal numbers). Drawn from the
- * seed. With recipe->adapt.what PROMPT only the FAM files. Settings are recipe->fam's, what it leaves out the
+ * recipe->fam.prompt_init says (rows of the embedding table of tokens drawn at random, or normal numbers; drawn from the
+ * seed), or the model's own where it has one of that length. With recipe->adapt.what PROMPT only the FAM files. Settings are recipe->fam's, what it leaves out the
  * checkpoint's. */
 fam_status fam_start_adapter(const char *directory, const fam_recipe *recipe, const fam_checkpoint *checkpoint,
                              fam_error *error);

@@ -11,6 +11,9 @@
 #include "base/options.h"
 #include "train/trainer_private.h"
 
+#define RESULT "result"
+#define FRESH_RESULT "result.new"
+
 void fam_trainer_options_init_sized(fam_trainer_options *options, size_t size)
 {
     const fam_trainer_options defaults = {.threads = FAM_AUTO, .dtype = FAM_AUTO};
@@ -56,13 +59,18 @@ static bool is_fixed(const char *key)
     return false;
 }
 
+bool fam_trainer_overrides(const fam_trainer *t, const char *key)
+{
+    for (size_t i = 0; i < t->options.override_count; i++)
+        if (strcmp(t->options.overrides[i], key) == 0)
+            return true;
+    return false;
+}
+
 static void note_difference(void *context, const char *key, const char *saved, const char *given)
 {
     difference *d = context;
-    bool overridden = false;
-    for (size_t i = 0; i < d->t->options.override_count; i++)
-        overridden = overridden || strcmp(d->t->options.overrides[i], key) == 0;
-    if (overridden && !is_fixed(key)) {
+    if (fam_trainer_overrides(d->t, key) && !is_fixed(key)) {
         say(d->t, FAM_LOG_INFO, "resuming with another %s: %s instead of %s", key, given, saved);
         return;
     }
@@ -151,6 +159,13 @@ static fam_status begin(fam_trainer *t, fam_error *error)
         return FAM_OK;
     FAM_TRY(write_recipe(t, error));
     FAM_TRY(fam_metrics_file_open(&t->metrics, t->folder, t->step, error));
+    /* A run that could not keep what it learns is found out before it learns anything. */
+    if (t->step == 0)
+        status = fam_trainer_write_checkpoint(t, error);
+    if (status != FAM_OK) {
+        fam_metrics_file_close(t->metrics);
+        t->metrics = NULL;
+    }
 done:
     return status;
 }
@@ -164,7 +179,7 @@ static fam_status open_all(fam_trainer *t, const char *recipe_path, fam_error *e
     t->carry = t->recipe->train.carry;
     FAM_TRY(check_overrides(t, error));
     FAM_TRY(fam_run_folder_open(&t->folder, &t->memory, t->options.out, error));
-    FAM_TRY_ALLOC(t->result, fam_path_join(&t->memory, t->options.out, "result"), "result");
+    FAM_TRY_ALLOC(t->result, fam_path_join(&t->memory, t->options.out, RESULT), RESULT);
     FAM_TRY(find_snapshot(t, &snapshot, error));
     FAM_TRY(fam_trainer_open_model(t, &snapshot, error));
     FAM_TRY(fam_trainer_open_data(t, error));
@@ -196,7 +211,7 @@ static void release(fam_trainer *t)
     fam_pass_buffers *b = &t->buffers;
     void *blocks[] = {r->ids,    r->weights, r->answers, r->offsets, r->states,     r->next_states,
                       r->place,  b->ids,     b->weights, b->offsets, b->given,      b->states,
-                      b->finals, t->result,  t->validation, t->passed_state, t->curriculum.accuracies};
+                      b->finals, t->result,  t->validation, t->validation_place, t->passed_state, t->curriculum.accuracies};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
         fam_free(&t->memory, blocks[i]);
     fam_recipe_free(t->recipe);
@@ -226,9 +241,14 @@ fam_status fam_trainer_create_faulty(fam_trainer **out, const char *recipe_path,
     t->memory.fail_for_good = fault->fail_for_good;
     t->engine_fail_at = fault->engine_fail_at;
     fam_trainer_options_init(&t->options);
+    FAM_FAIL_IF(!options, FAM_STATUS_INVALID_ARGUMENT, "trainer options: found none, need an output folder in them");
     FAM_TRY(fam_options_copy(&t->options, sizeof t->options, options, options->size, "trainer options", error));
     t->resumed_from = -1;
     FAM_TRY(open_all(t, recipe_path, error));
+    /* the caller's strings are only read during the call */
+    t->options.out = t->options.device = t->options.isa = NULL;
+    t->options.sets = t->options.overrides = NULL;
+    t->options.set_count = t->options.override_count = 0;
     *out = t;
     t = NULL;
 done:
@@ -242,20 +262,34 @@ done:
 
 /* ---- asking ------------------------------------------------------------------------------------------------------- */
 
-/* What the engine holds now, and what the largest pass, with the round's documents, adds. */
+/* At the peak of a step or of a save: the largest pass with everything that it works with, what is trained with its moments
+ * and its copies in the model's arithmetic, the documents of a round, and the host's copy of the moments in a save. */
 static uint64_t memory_of_run(const fam_trainer *t, int recompute)
 {
-    const fam_round_plan longest = fam_plan_longest(t->recipe, t->block_size);
-    const fam_training_options options = {.sequences = longest.sequences, .tokens = longest.tokens,
-                                          .recompute = (fam_recompute)recompute,
-                                          .stop_gradient_segments = t->recipe->train.stop_gradient_segments,
-                                          .backward = true};
-    static const fam_trained trained[] = {[FAM_TRAIN_WHAT_ADAPTER] = FAM_TRAIN_ADAPTERS,
-                                          [FAM_TRAIN_WHAT_PROMPT] = FAM_TRAIN_PROMPT, [FAM_TRAIN_WHAT_ALL] = FAM_TRAIN_ALL};
-    uint64_t masters = (uint64_t)t->parameters->elements * sizeof(float),
-             documents = (uint64_t)(longest.passes * longest.sequences * longest.tokens * t->carry) * 9;
-    return fam_training_bytes(t->parts.model, &options, trained[t->recipe->adapt.what]) + masters +
-           fam_optimizer_bytes(t->recipe, t->gradients) + documents;
+    const fam_round_plan longest = fam_plan_longest(t->recipe, t->block_size), validation = fam_trainer_validation_plan(t);
+    fam_training_options options = {.sequences = longest.sequences, .tokens = longest.tokens,
+                                    .recompute = (fam_recompute)recompute,
+                                    .stop_gradient_segments = t->recipe->train.stop_gradient_segments, .backward = true};
+    const fam_model *model = t->parts.model;
+    uint64_t pass = fam_training_bytes(model, &options, t->gradients->trained), moments = fam_optimizer_bytes(t->recipe, t->gradients),
+             masters = (uint64_t)t->parameters->elements * sizeof(float), copies = 0;
+    if (t->validation_source) {
+        options.sequences = validation.sequences;
+        options.tokens = validation.tokens;
+        options.backward = false;
+        uint64_t other = fam_training_bytes(model, &options, t->gradients->trained) + fam_gradients_bytes(model, t->gradients->trained);
+        pass = other > pass ? other : pass;
+    }
+    for (int64_t i = 0; i < t->parameters->count; i++)
+        if (t->parameters->list[i].weight)
+            copies += (uint64_t)t->parameters->list[i].count * fam_dtype_bytes(model->backend->dtype);
+    bool starts = t->carry > 1 || t->recipe->train.state_passing_probability > 0;
+    uint64_t documents = (uint64_t)(longest.passes * longest.sequences), state = (uint64_t)t->state_elements * sizeof(float),
+             tokens = (uint64_t)(longest.sequences * longest.tokens);
+    uint64_t buffers = documents * (uint64_t)(longest.tokens * t->carry) * 9 + tokens * 8 +
+                       (t->carry > 1 ? 2 * documents * state : 0) +
+                       (starts ? 2 * (uint64_t)longest.sequences * state : 0) + 3 * state;
+    return pass + masters + 2 * moments + copies + buffers;
 }
 
 void fam_trainer_info_get(const fam_trainer *t, fam_trainer_info *out)
@@ -314,7 +348,7 @@ static bool save_is_due(const fam_trainer *t)
            fam_trainer_done(t);
 }
 
-/* A checkpoint that cannot be written (a full disk, little memory) does not end the run: the old ones are there, and the next may
+/* A checkpoint that cannot be written (a full disk) does not end the run: the old ones are there, and the next may
  * succeed. The last one must. */
 static fam_status save_if_due(fam_trainer *t, fam_step_metrics *m, fam_error *error)
 {
@@ -326,7 +360,7 @@ static fam_status save_if_due(fam_trainer *t, fam_step_metrics *m, fam_error *er
     m->saved = status == FAM_OK;
     if (status == FAM_OK)
         return FAM_OK;
-    if (fam_trainer_done(t))
+    if (fam_trainer_done(t) || status != FAM_STATUS_IO)
         return fam_error_set(error, status, "%s", why.message);
     say(t, FAM_LOG_WARNING, "step %lld: no checkpoint, the run goes on: %s", (long long)t->step, why.message);
     return FAM_OK;
@@ -337,15 +371,23 @@ static bool log_is_due(const fam_trainer *t, const fam_step_metrics *m)
     return t->step % t->recipe->output.log_every == 0 || m->validated || m->promoted || m->skipped || fam_trainer_done(t);
 }
 
+/* Validation that was given up, or that failed, leaves the results of the one before. */
+static fam_status validate_if_due(fam_trainer *t, fam_step_metrics *m, fam_error *error)
+{
+    int64_t every = t->recipe->validation.every;
+    if (every == 0 || (t->step % every != 0 && !fam_trainer_done(t)))
+        return FAM_OK;
+    fam_status status = fam_trainer_validate(t, error);
+    m->validated = status == FAM_OK;
+    return status == FAM_STATUS_STOPPED ? FAM_OK : status; /* the next step hears of the wish to stop */
+}
+
+/* Whatever is wrong with the validation, the step is told and kept first. */
 static fam_status after_step(fam_trainer *t, fam_step_metrics *m, fam_error *error)
 {
     fam_status status = FAM_OK;
-    int64_t every = t->recipe->validation.every;
-    fam_status validation = FAM_OK; /* given up or failed: the step is made, and is told all the same */
-    if (every > 0 && (t->step % every == 0 || fam_trainer_done(t))) {
-        validation = fam_trainer_validate(t, error);
-        m->validated = validation == FAM_OK;
-    }
+    fam_error invalid = {0};
+    fam_status validated = validate_if_due(t, m, &invalid);
     tell_records(t);
     if (log_is_due(t, m)) {
         fam_error why = {0};
@@ -361,7 +403,7 @@ static fam_status after_step(fam_trainer *t, fam_step_metrics *m, fam_error *err
                 t->recipe->path, (long long)t->step, (long long)t->bad_in_row, (long long)t->recipe->optimizer.bad_steps_max,
                 (long long)t->saved_step);
     FAM_TRY(save_if_due(t, m, error));
-    status = validation;
+    FAM_FAIL_IF(validated != FAM_OK, validated, "step %lld: validation: %s", (long long)t->step, invalid.message);
 done:
     return status;
 }
@@ -387,6 +429,14 @@ fam_status fam_trainer_save(fam_trainer *t, fam_error *error)
 
 fam_status fam_trainer_finish(fam_trainer *t, fam_error *error)
 {
-    fam_status status = begin(t, error);
-    return status == FAM_OK ? fam_trainer_write_weights(t, t->result, error) : status;
+    fam_status status = FAM_OK;
+    char *fresh = NULL;
+    FAM_TRY(begin(t, error));
+    FAM_TRY(fam_run_folder_remove(t->folder, FRESH_RESULT, error));
+    FAM_TRY_ALLOC(fresh, fam_path_join(&t->memory, fam_run_folder_path(t->folder), FRESH_RESULT), "result");
+    FAM_TRY(fam_trainer_write_weights(t, fresh, error));
+    FAM_TRY(fam_run_folder_replace(t->folder, FRESH_RESULT, RESULT, error));
+done:
+    fam_free(&t->memory, fresh);
+    return status;
 }

@@ -161,6 +161,12 @@ static fam_status check_mode(const fam_trainer *t, fam_error *error)
     FAM_FAIL_IF(!fam && (r->train.state_passing_probability > 0 || r->train.state_noise > 0), FAM_STATUS_INVALID_ARGUMENT,
                 "%s: train: found state passing or noise in mode %s, need mode fam", r->path,
                 fam_mode_name((int)t->parts.model->window.mode));
+    FAM_FAIL_IF(!fam && t->carry > 1, FAM_STATUS_INVALID_ARGUMENT,
+                "%s: train.carry: found %lld in mode %s, need mode fam (there is no state to hand on)", r->path,
+                (long long)t->carry, fam_mode_name((int)t->parts.model->window.mode));
+    FAM_FAIL_IF(!blocks && (r->train.stop_gradient_segments || r->validation.blocks > 0), FAM_STATUS_INVALID_ARGUMENT,
+                "%s: found stop_gradient_segments or validation.blocks in mode %s, need a mode with blocks", r->path,
+                fam_mode_name((int)t->parts.model->window.mode));
     FAM_FAIL_IF(!fam && r->adapt.what == FAM_TRAIN_WHAT_PROMPT, FAM_STATUS_INVALID_ARGUMENT,
                 "%s: adapt.what: found prompt in mode %s, need mode fam", r->path,
                 fam_mode_name((int)t->parts.model->window.mode));
@@ -170,6 +176,26 @@ static fam_status check_mode(const fam_trainer *t, fam_error *error)
     FAM_FAIL_IF(t->carry > 1 && blocks && fam_plan_longest(r, t->block_size).tokens % t->block_size != 0,
                 FAM_STATUS_INVALID_ARGUMENT, "%s: train.tokens: found sequences that end within a block, need whole blocks "
                 "to carry a document on", r->path);
+done:
+    return status;
+}
+
+/* An adapter that is gone on with stays what it is. */
+static fam_status check_adapter(const fam_trainer *t, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    const fam_recipe *r = t->recipe;
+    if (t->parts.adapter_count == 0)
+        return FAM_OK;
+    FAM_TRY(fam_trainer_check_adapter(t, error));
+    const fam_adapter *adapter = t->parts.adapters[0];
+    FAM_FAIL_IF(r->adapt.what == FAM_TRAIN_WHAT_ADAPTER &&
+                    (r->adapt.rank != fam_adapter_rank(adapter) || r->adapt.alpha != fam_adapter_alpha(adapter) ||
+                     r->adapt.rslora != fam_adapter_rslora(adapter)),
+                FAM_STATUS_INVALID_ARGUMENT, "%s: adapt: found rank %lld, alpha %g, rslora %s, need those of %s: %lld, %g, %s",
+                r->path, (long long)r->adapt.rank, r->adapt.alpha, r->adapt.rslora ? "true" : "false",
+                fam_adapter_path(adapter), (long long)fam_adapter_rank(adapter), fam_adapter_alpha(adapter),
+                fam_adapter_rslora(adapter) ? "true" : "false");
 done:
     return status;
 }
@@ -193,6 +219,9 @@ fam_status fam_trainer_open_model(fam_trainer *t, const fam_snapshot *snapshot, 
     static const fam_trained trained[] = {[FAM_TRAIN_WHAT_ADAPTER] = FAM_TRAIN_ADAPTERS,
                                           [FAM_TRAIN_WHAT_PROMPT] = FAM_TRAIN_PROMPT, [FAM_TRAIN_WHAT_ALL] = FAM_TRAIN_ALL};
     opening o = {0};
+    FAM_FAIL_IF(t->recipe->adapt.what == FAM_TRAIN_WHAT_ALL && t->recipe->model.adapter, FAM_STATUS_INVALID_ARGUMENT,
+                "%s: model.adapter: found one and adapt.what all, need adapter or prompt (or a model that it is merged into: "
+                "fam export)", t->recipe->path);
     if (t->recipe->model.is_new)
         FAM_TRY(find_from_nothing(&o, t, snapshot, error));
     else
@@ -203,6 +232,7 @@ fam_status fam_trainer_open_model(fam_trainer *t, const fam_snapshot *snapshot, 
     t->state_elements = model->config.layers * model->window.fam_length * model->config.hidden_size;
     FAM_TRY(check_sizes(t, error));
     FAM_TRY(check_mode(t, error));
+    FAM_TRY(check_adapter(t, error));
     FAM_TRY(fam_gradients_create(&t->gradients, t->parts.model, trained[t->recipe->adapt.what], error));
     FAM_TRY(fam_parameters_create(&t->parameters, t->gradients, t->parts.checkpoint,
                                   t->parts.adapter_count > 0 ? t->parts.adapters[0] : NULL, t->parts.prompt, error));
@@ -248,11 +278,11 @@ static fam_status open_validation(fam_trainer *t, fam_error *error)
     FAM_FAIL_IF(count == 0, FAM_STATUS_INVALID_ARGUMENT,
                 "%s: validation.data: found none, and files that are trained on measure nothing; need entries of its own",
                 recipe->path);
-    fam_round_plan longest = fam_plan_longest(recipe, t->block_size);
-    int64_t tokens = recipe->validation.blocks > 0 ? recipe->validation.blocks * t->block_size : longest.tokens;
     FAM_TRY(fam_source_create(&t->validation_source, &t->memory, entries, count, t->tokenizer, recipe->validation.seed, error));
     FAM_TRY(fam_source_check_disjoint(t->source, t->validation_source, error));
-    FAM_TRY(check_lengths(t, "validation.blocks", t->validation_source, tokens, error));
+    FAM_TRY(check_lengths(t, "validation.blocks", t->validation_source, fam_trainer_validation_plan(t).tokens,
+                          error));
+    FAM_TRY(fam_source_save(t->validation_source, &t->validation_place, &t->validation_place_size, error));
     FAM_TRY_ALLOC(t->validation, fam_alloc_array(&t->memory, (size_t)count, sizeof *t->validation), "validation");
     t->validation_count = count;
     for (int64_t i = 0; i < count; i++)

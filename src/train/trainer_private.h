@@ -15,6 +15,8 @@
 
 /* The documents of the round at hand: passes x B of them, each of `carry` x T tokens. */
 typedef struct fam_round {
+    bool begun;           /* plan and place are those of the round at hand */
+    int64_t count;        /* documents drawn; the round can be worked on when all are */
     bool drawn;
     int64_t part;         /* the next step works on part number so, from 0 to carry - 1 */
     fam_round_plan plan;
@@ -46,7 +48,7 @@ typedef struct fam_pass_buffers {
 struct fam_trainer {
     fam_memory memory; /* of everything but what the engine counts */
     fam_recipe *recipe;
-    fam_trainer_options options; /* strings are not kept, but for what is copied below */
+    fam_trainer_options options; /* after the making without its strings */
     fam_run_folder *folder;
     fam_metrics_file *metrics; /* NULL until the first step or saving */
     char *result;      /* RUN/result */
@@ -78,6 +80,8 @@ struct fam_trainer {
     fam_pass_buffers buffers;
     fam_validation_result *validation; /* [validation_count] */
     int64_t validation_count;
+    uint8_t *validation_place; /* where each validation begins */
+    size_t validation_place_size;
     int64_t told_records[FAM_RECIPE_DATA_MAX]; /* of each entry: broken and skipped ones that were told last */
     int64_t resumed_from;
     int64_t saved_step;
@@ -93,6 +97,10 @@ typedef struct fam_trainer_fault {
 } fam_trainer_fault;
 fam_status fam_trainer_create_faulty(fam_trainer **out, const char *recipe_path, const fam_trainer_options *options,
                                      fam_trainer_fault *fault, fam_error *error);
+
+/* trainer.c */
+/* Whether the caller lets this key differ from the run that is resumed; while it is created. */
+bool fam_trainer_overrides(const fam_trainer *t, const char *key);
 
 /* trainer_open.c */
 fam_status fam_trainer_open_model(fam_trainer *t, const fam_snapshot *snapshot, fam_error *error);
@@ -110,9 +118,13 @@ fam_status fam_pass_buffers_reserve(fam_trainer *t, int64_t sequences, int64_t t
 fam_status fam_trainer_draw_round(fam_trainer *t, const fam_round_plan *plan, int64_t first_step, fam_error *error);
 
 /* trainer_validate.c */
+/* The shape of a validation's passes. */
+fam_round_plan fam_trainer_validation_plan(const fam_trainer *t);
 fam_status fam_trainer_validate(fam_trainer *t, fam_error *error);
 
 /* trainer_save.c */
+/* UNSUPPORTED: an adapter that could not be written again as it is. */
+fam_status fam_trainer_check_adapter(const fam_trainer *t, fam_error *error);
 /* The weights as they are now, as an adapter directory or a model directory. */
 fam_status fam_trainer_write_weights(fam_trainer *t, const char *directory, fam_error *error);
 fam_status fam_trainer_write_checkpoint(fam_trainer *t, fam_error *error);

@@ -47,70 +47,107 @@ static fam_settings settings_of(const fam_model *model)
     return s;
 }
 
-/* The LoRA that is there but is not trained (prompt tuning on an adapter), as it is in its files. names: [2 L 7] texts. */
-static int64_t adapter_tensors(const fam_trainer *t, fam_tensor *out, char (*names)[160])
+/* A projection of the first adapter with LoRA: its two tensors; false if there is none. */
+static bool find_lora(const fam_trainer *t, int64_t layer, int projection, const fam_tensor *pair[2])
 {
-    const fam_adapter *adapter = t->parts.adapters[0];
-    int64_t count = 0;
-    for (int64_t l = 0; l < t->parts.model->config.layers; l++) {
-        for (int p = 0; p < PROJECTIONS; p++) {
-            char module[96];
-            const fam_tensor *pair[2];
-            snprintf(module, sizeof module, "model.layers.%lld.%s", (long long)l, fam_projection_module(p));
-            if (!fam_adapter_lora(adapter, module, &pair[0], &pair[1]))
-                continue;
-            for (int k = 0; k < 2; k++, count++) {
-                out[count] = *pair[k];
-                snprintf(names[count], sizeof names[count], "base_model.model.%s.lora_%c.weight", module, "AB"[k]);
-                out[count].name = names[count];
-            }
-        }
-    }
-    return count;
+    char module[96];
+    if (t->parts.adapter_count == 0)
+        return false;
+    snprintf(module, sizeof module, "model.layers.%lld.%s", (long long)layer, fam_projection_module(projection));
+    return fam_adapter_lora(t->parts.adapters[0], module, &pair[0], &pair[1]);
 }
 
-/* Which projections have LoRA, in the first layer as in all. */
+/* Which projections have LoRA, in the first layer as in all (fam_trainer_check_adapter). */
 static unsigned targets_of(const fam_trainer *t)
 {
     unsigned targets = 0;
-    for (int p = 0; p < PROJECTIONS && t->parts.adapter_count > 0; p++) {
-        char module[96];
-        const fam_tensor *a, *b;
-        snprintf(module, sizeof module, "model.layers.0.%s", fam_projection_module(p));
-        if (fam_adapter_lora(t->parts.adapters[0], module, &a, &b))
-            targets |= 1u << p;
-    }
+    const fam_tensor *pair[2];
+    for (int p = 0; p < PROJECTIONS; p++)
+        targets |= find_lora(t, 0, p, pair) ? 1u << p : 0;
     return targets;
+}
+
+fam_status fam_trainer_check_adapter(const fam_trainer *t, fam_error *error)
+{
+    unsigned targets = targets_of(t);
+    const fam_tensor *pair[2];
+    for (int64_t l = 1; l < t->parts.model->config.layers; l++)
+        for (int p = 0; p < PROJECTIONS; p++)
+            if (find_lora(t, l, p, pair) != ((targets >> p & 1) != 0))
+                return fam_error_set(error, FAM_STATUS_UNSUPPORTED,
+                                     "%s: found LoRA on %s in some layers only, need it in all or none",
+                                     fam_adapter_path(t->parts.adapters[0]), fam_projection_name(p));
+    return FAM_OK;
+}
+
+/* Tensors of an adapter in the making. */
+typedef struct adapter_list {
+    fam_tensor *lora; /* [2 L 7] */
+    int64_t count;
+    const fam_tensor *prompt;
+    char (*names)[160]; /* of LoRA that is not trained */
+    float **widened;    /* the same: its numbers, from fam_alloc */
+} adapter_list;
+
+/* The LoRA that is there but is not trained (prompt tuning on an adapter), in float32 as all else. */
+static fam_status add_untrained(adapter_list *list, fam_trainer *t, fam_error *error)
+{
+    fam_status status = FAM_OK;
+    for (int64_t l = 0; l < t->parts.model->config.layers; l++) {
+        for (int p = 0; p < PROJECTIONS; p++) {
+            const fam_tensor *pair[2];
+            if (!find_lora(t, l, p, pair))
+                continue;
+            for (int k = 0; k < 2; k++, list->count++) {
+                int64_t elements = pair[k]->shape[0] * pair[k]->shape[1];
+                float **data = &list->widened[list->count];
+                FAM_TRY_ALLOC(*data, fam_alloc_array(&t->memory, (size_t)elements, sizeof(float)), pair[k]->name);
+                fam_type_dequantize(*data, pair[k]->data, pair[k]->type, elements);
+                snprintf(list->names[list->count], sizeof list->names[0],
+                         "base_model.model.model.layers.%lld.%s.lora_%c.weight", (long long)l, fam_projection_module(p),
+                         "AB"[k]);
+                list->lora[list->count] = *pair[k];
+                list->lora[list->count].name = list->names[list->count];
+                list->lora[list->count].type = FAM_TYPE_F32;
+                list->lora[list->count].data = (const uint8_t *)*data;
+                list->lora[list->count].bytes = (size_t)elements * sizeof(float);
+            }
+        }
+    }
+done:
+    return status;
 }
 
 static fam_status write_adapter(fam_trainer *t, const char *directory, const fam_tensor *tensors, fam_error *error)
 {
     fam_status status = FAM_OK;
-    const fam_adapter *adapter = t->parts.adapters[0];
-    fam_tensor *lora = NULL;
-    char(*names)[160] = NULL;
-    const fam_tensor *prompt = NULL;
-    int64_t count = 0, most = 2 * PROJECTIONS * t->parts.model->config.layers;
-    FAM_TRY_ALLOC(lora, fam_alloc_array(&t->memory, (size_t)most, sizeof *lora), directory);
-    FAM_TRY_ALLOC(names, fam_alloc_array(&t->memory, (size_t)most, sizeof *names), directory);
+    adapter_list list = {0};
+    size_t most = 2 * PROJECTIONS * (size_t)t->parts.model->config.layers;
+    const fam_adapter *adapter = t->parts.adapter_count > 0 ? t->parts.adapters[0] : NULL;
+    FAM_TRY_ALLOC(list.lora, fam_alloc_array(&t->memory, most, sizeof *list.lora), directory);
+    FAM_TRY_ALLOC(list.names, fam_alloc_array(&t->memory, most, sizeof *list.names), directory);
+    FAM_TRY_ALLOC(list.widened, fam_alloc_array(&t->memory, most, sizeof *list.widened), directory);
     for (int64_t i = 0; i < t->parameters->count; i++) {
         if (t->parameters->list[i].is_prompt)
-            prompt = &tensors[i];
+            list.prompt = &tensors[i];
         else
-            lora[count++] = tensors[i];
+            list.lora[list.count++] = tensors[i];
     }
     if (t->recipe->adapt.what == FAM_TRAIN_WHAT_PROMPT)
-        count = adapter_tensors(t, lora, names);
+        FAM_TRY(add_untrained(&list, t, error));
     const fam_adapter_description description = {.base_model = t->recipe->model.path,
-                                                 .rank = count > 0 ? fam_adapter_rank(adapter) : 0,
-                                                 .alpha = fam_adapter_alpha(adapter),
-                                                 .rslora = fam_adapter_rslora(adapter),
+                                                 .rank = list.count > 0 ? fam_adapter_rank(adapter) : 0,
+                                                 .alpha = list.count > 0 ? fam_adapter_alpha(adapter) : 0,
+                                                 .rslora = list.count > 0 && fam_adapter_rslora(adapter),
                                                  .targets = targets_of(t),
                                                  .settings = settings_of(t->parts.model)};
-    FAM_TRY(fam_adapter_write(directory, &t->memory, &description, lora, count, prompt, false, error));
+    FAM_TRY(fam_adapter_write(directory, &t->memory, &description, list.lora, list.count, list.prompt, false, error));
 done:
-    fam_free(&t->memory, lora);
-    fam_free(&t->memory, names);
+    for (size_t i = 0; list.widened && i < most; i++)
+        fam_free(&t->memory, list.widened[i]);
+    fam_free(&t->memory, list.widened);
+    fam_free(&t->memory, list.lora);
+    fam_free(&t->memory, list.names);
     return status;
 }
 
@@ -185,12 +222,18 @@ done:
     return status;
 }
 
+static const char *dtype_of(const fam_trainer *t)
+{
+    return t->parts.model->backend->dtype == FAM_DTYPE_F32 ? "f32" : "bf16";
+}
+
 static fam_status write_progress(fam_trainer *t, const char *folder, fam_error *error)
 {
     fam_status status = FAM_OK;
     char base[33], *path = NULL;
     hex(base, t->base_fingerprint);
-    json_t *json = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "version", STATE_VERSION, "base", base, "step",
+    json_t *json = json_pack("{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "version", STATE_VERSION, "base", base, "dtype",
+                             dtype_of(t), "step",
                              (json_int_t)t->step, "tokens", (json_int_t)t->tokens, "optimizer_steps",
                              (json_int_t)fam_optimizer_steps(t->optimizer), "bad_in_row", (json_int_t)t->bad_in_row,
                              "bad_total", (json_int_t)t->bad_total, "curriculum", curriculum_json(t), "round",
@@ -254,7 +297,7 @@ static fam_status write_place(fam_trainer *t, const char *folder, fam_error *err
     uint8_t *now = NULL;
     const uint8_t *place = t->round.place;
     size_t size = t->round.place_size;
-    if (!t->round.drawn) {
+    if (!t->round.begun) {
         FAM_TRY(fam_source_save(t->source, &now, &size, error));
         place = now;
     }
@@ -311,12 +354,13 @@ static fam_status read_curriculum(fam_trainer *t, json_t *json, const char *wher
     FAM_TRY(fam_json_i64(json, where, "count", true, &c->count, error));
     FAM_TRY(fam_json_child(json, where, "accuracies", JSON_ARRAY, true, &accuracies, error));
     const fam_recipe *recipe = t->recipe;
-    bool right = !recipe->curriculum.on ||
-                 (c->level >= recipe->curriculum.from_blocks && c->level <= recipe->curriculum.to_blocks && c->count >= 0 &&
-                  (int64_t)json_array_size(accuracies) == fam_min_i64(c->count, window));
-    FAM_FAIL_IF(!right, FAM_STATUS_BAD_FORMAT, "%s: found one that is not this recipe's, need its level and accuracies",
-                where);
-    for (size_t i = 0; recipe->curriculum.on && i < json_array_size(accuracies); i++)
+    FAM_FAIL_IF(recipe->curriculum.on && (c->level < recipe->curriculum.from_blocks ||
+                                          c->level > recipe->curriculum.to_blocks || c->count < 0),
+                FAM_STATUS_BAD_FORMAT, "%s: level: found %lld, need one of the recipe's", where, (long long)c->level);
+    /* a window that was overridden is filled afresh */
+    if ((int64_t)json_array_size(accuracies) != fam_min_i64(c->count, window))
+        c->count = 0;
+    for (size_t i = 0; recipe->curriculum.on && c->count > 0 && i < json_array_size(accuracies); i++)
         c->accuracies[i] = json_number_value(json_array_get(accuracies, i));
 done:
     return status;
@@ -357,7 +401,7 @@ static fam_status read_progress(fam_trainer *t, json_t *json, const char *path, 
 {
     fam_status status = FAM_OK;
     int64_t version;
-    const char *base;
+    const char *base, *dtype;
     char own[33];
     json_t *curriculum;
     FAM_TRY(fam_json_i64(json, path, "version", true, &version, error));
@@ -367,6 +411,10 @@ static fam_status read_progress(fam_trainer *t, json_t *json, const char *path, 
     hex(own, t->base_fingerprint);
     FAM_FAIL_IF(strcmp(base, own) != 0, FAM_STATUS_MISMATCH, "%s: base: found a run on another model, need %s", path,
                 t->recipe->model.path ? t->recipe->model.path : "the model that the run began with");
+    FAM_TRY(fam_json_string(json, path, "dtype", true, &dtype, error));
+    FAM_FAIL_IF(strcmp(dtype, dtype_of(t)) != 0 && !fam_trainer_overrides(t, "train.dtype"), FAM_STATUS_MISMATCH,
+                "%s: dtype: found a run in %s, need the same as now, %s, or an override of train.dtype", path, dtype,
+                dtype_of(t));
     FAM_TRY(fam_json_i64(json, path, "step", true, &t->step, error));
     FAM_TRY(fam_json_i64(json, path, "tokens", true, &t->tokens, error));
     FAM_TRY(fam_json_i64(json, path, "optimizer_steps", true, optimizer_steps, error));

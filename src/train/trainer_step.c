@@ -114,34 +114,32 @@ static void draw_offsets(fam_trainer *t, int64_t documents, int64_t step)
     }
 }
 
+/* A drawing that failed goes on with the document that it failed at: nothing has to be put back. */
 fam_status fam_trainer_draw_round(fam_trainer *t, const fam_round_plan *plan, int64_t first_step, fam_error *error)
 {
     fam_status status = FAM_OK;
     fam_round *r = &t->round;
-    uint8_t *place = NULL;
-    size_t place_size = 0;
-    bool moved = false;
-    int64_t documents = plan->passes * plan->sequences, length = t->carry * plan->tokens;
-    FAM_TRY(reserve_round(t, plan, error));
-    FAM_TRY(fam_source_save(t->source, &place, &place_size, error));
-    moved = true;
-    for (int64_t i = 0; i < documents; i++) {
-        fam_sequence sequence = {.ids = r->ids + i * length, .weights = r->weights + i * length,
-                                 .answers = r->answers + i * length};
+    if (!r->begun) {
+        uint8_t *place = NULL;
+        size_t place_size = 0;
+        FAM_TRY(reserve_round(t, plan, error));
+        FAM_TRY(fam_source_save(t->source, &place, &place_size, error));
+        fam_free(&t->memory, r->place);
+        r->place = place;
+        r->place_size = place_size;
+        r->plan = *plan;
+        r->part = r->count = 0;
+        draw_offsets(t, plan->passes * plan->sequences, first_step);
+        r->begun = true;
+    }
+    int64_t documents = r->plan.passes * r->plan.sequences, length = t->carry * r->plan.tokens;
+    for (; r->count < documents; r->count++) {
+        int64_t at = r->count * length;
+        fam_sequence sequence = {.ids = r->ids + at, .weights = r->weights + at, .answers = r->answers + at};
         FAM_TRY(fam_source_next(t->source, length, &sequence, error));
     }
-    draw_offsets(t, documents, first_step);
-    fam_free(&t->memory, r->place);
-    r->place = place;
-    r->place_size = place_size;
-    place = NULL;
-    r->plan = *plan;
-    r->part = 0;
     r->drawn = true;
 done:
-    if (status != FAM_OK && moved)
-        fam_source_restore(t->source, place, place_size, NULL);
-    fam_free(&t->memory, place);
     return status;
 }
 
@@ -312,10 +310,11 @@ static void advance(fam_trainer *t, const float *passed, fam_step_metrics *m)
     r->states = r->next_states;
     r->next_states = states;
     if (++r->part >= t->carry || !whole) {
-        r->drawn = false;
+        r->begun = r->drawn = false;
         r->part = 0;
     }
     m->promoted = fam_curriculum_add(&t->curriculum, t->recipe, m->blocks, m->accuracy, t->step);
+    m->level = t->recipe->curriculum.on ? t->curriculum.level : 0;
     m->step = t->step;
     m->bad_in_row = t->bad_in_row;
     m->bad_total = t->bad_total;
@@ -344,7 +343,6 @@ fam_status fam_trainer_update(fam_trainer *t, fam_step_metrics *m, fam_error *er
     m->accuracy = fam_or_nan((double)s.hits, (double)s.answers);
     m->answer_tokens = s.answers;
     m->blocks = plan->blocks;
-    m->level = t->recipe->curriculum.on ? t->curriculum.level : 0;
     m->tokens = plan->passes * plan->sequences * plan->tokens;
     advance(t, passed, m);
     m->seconds = seconds_now() - began;

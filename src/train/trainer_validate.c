@@ -5,6 +5,19 @@
 
 #include "train/trainer_private.h"
 
+fam_round_plan fam_trainer_validation_plan(const fam_trainer *t)
+{
+    const fam_recipe *recipe = t->recipe;
+    fam_round_plan plan = fam_plan_longest(recipe, t->block_size);
+    int64_t capacity = plan.sequences * plan.tokens;
+    if (recipe->validation.blocks > 0)
+        plan.tokens = recipe->validation.blocks * t->block_size;
+    plan.blocks = t->block_size > 0 ? plan.tokens / t->block_size : 0;
+    plan.sequences = fam_max_i64(1, fam_min_i64(capacity / plan.tokens, recipe->validation.sequences));
+    plan.passes = 1;
+    return plan;
+}
+
 /* What the sequences of one entry add up to. */
 typedef struct sums {
     double loss, weight;
@@ -30,12 +43,12 @@ static void count_sequence(const fam_trainer *t, const uint8_t *answers, int64_t
     s->exact += asked > 0 && asked == right;
 }
 
-static fam_status run_entry(fam_trainer *t, int64_t entry, int64_t sequences, int64_t tokens, uint8_t *answers,
-                            fam_error *error)
+static fam_status run_entry(fam_trainer *t, int64_t entry, const fam_round_plan *plan, fam_validation_result *result,
+                            uint8_t *answers, fam_error *error)
 {
     fam_status status = FAM_OK;
     sums s = {0};
-    fam_validation_result *result = &t->validation[entry];
+    int64_t sequences = plan->sequences, tokens = plan->tokens;
     fam_pass_buffers *b = &t->buffers;
     memset(b->offsets, 0, (size_t)sequences * sizeof *b->offsets);
     for (int64_t done = 0; done < result->sequences; done += sequences) {
@@ -62,26 +75,22 @@ done:
 fam_status fam_trainer_validate(fam_trainer *t, fam_error *error)
 {
     fam_status status = FAM_OK;
-    fam_round_plan longest = fam_plan_longest(t->recipe, t->block_size);
-    int64_t blocks = t->recipe->validation.blocks, tokens = blocks > 0 ? blocks * t->block_size : longest.tokens;
-    int64_t capacity = longest.sequences * longest.tokens,
-            sequences = fam_max_i64(1, fam_min_i64(capacity / tokens, t->recipe->validation.sequences));
-    uint8_t *answers = NULL, *place = NULL;
-    size_t place_size;
-    FAM_TRY(fam_source_save(t->validation_source, &place, &place_size, error));
-    FAM_TRY_ALLOC(answers, fam_alloc_array(&t->memory, (size_t)(sequences * tokens), 1), "validation");
-    FAM_TRY(fam_pass_buffers_reserve(t, sequences, tokens, error));
-    FAM_TRY(fam_trainer_pass(t, sequences, tokens, false, error));
-    for (int64_t e = 0; status == FAM_OK && e < t->validation_count; e++) {
-        t->validation[e].blocks = t->block_size > 0 ? tokens / t->block_size : 0;
-        status = run_entry(t, e, sequences, tokens, answers, error);
+    const fam_round_plan plan = fam_trainer_validation_plan(t);
+    fam_validation_result *results = NULL;
+    uint8_t *answers = NULL;
+    FAM_TRY_ALLOC(results, fam_alloc_array(&t->memory, (size_t)t->validation_count, sizeof *results), "validation");
+    FAM_TRY_ALLOC(answers, fam_alloc_array(&t->memory, (size_t)(plan.sequences * plan.tokens), 1), "validation");
+    FAM_TRY(fam_source_restore(t->validation_source, t->validation_place, t->validation_place_size, error));
+    FAM_TRY(fam_pass_buffers_reserve(t, plan.sequences, plan.tokens, error));
+    FAM_TRY(fam_trainer_pass(t, plan.sequences, plan.tokens, false, error));
+    for (int64_t e = 0; e < t->validation_count; e++) {
+        results[e] = t->validation[e];
+        results[e].blocks = plan.blocks;
+        FAM_TRY(run_entry(t, e, &plan, &results[e], answers, error));
     }
-    if (status == FAM_OK)
-        status = fam_source_restore(t->validation_source, place, place_size, error);
-    else
-        fam_source_restore(t->validation_source, place, place_size, NULL);
+    memcpy(t->validation, results, (size_t)t->validation_count * sizeof *results);
 done:
+    fam_free(&t->memory, results);
     fam_free(&t->memory, answers);
-    fam_free(&t->memory, place);
     return status;
 }

@@ -23,7 +23,7 @@ static void write_step(FILE *out, int step, double loss, const char *more)
             "\"tokens\":4096,\"gradient_norm\":%.9g,\"gradient_norm_hex\":\"0x1p+0\",\"clipped\":%s,\"skipped\":false,"
             "\"rate\":%.9g,\"prompt_rate\":%.9g,\"seconds\":0.25,\"level\":%d%s}\n",
             step, loss, step / 60.0, step <= 20 ? 2 : 2 + step % 3, 5.0 / step, step <= 5 ? "true" : "false",
-            1e-5 * step, 2e-5 * step, step <= 20 ? 2 : 4, more);
+            1e-5 * step, 2e-5 * step, step < 20 ? 2 : 4, more);
 }
 
 static char *held_out(char out[3000], const char *name, double loss)
@@ -305,8 +305,15 @@ static void an_empty_or_short_run_is_drawn(void **state)
         "{\"step\":1,\"loss\":0,\"gradient_norm\":0,\"rate\":0,\"prompt_rate\":0,\"blocks\":1}\n",
         "{\"step\":9007199254740992,\"loss\":1e300,\"gradient_norm\":5e-324,\"level\":3,\"promoted\":true}\n",
         "{\"step\":3,\"loss\":-1e300,\"accuracy\":1e300}\n{\"step\":2,\"loss\":1e-300}\n",
-        "{\"step\":7,\"loss\":null,\"skipped\":true,\"gradient_norm\":1,\"level\":9007199254740992}\n"};
-    static const int pictures[] = {0, 0, 1, 3, 3, 2, 2};
+        "{\"step\":7,\"loss\":null,\"skipped\":true,\"gradient_norm\":1,\"level\":9007199254740992}\n",
+        "{\"step\":1,\"seconds\":0.5}\n",
+        "{\"step\":1,\"loss\":1e-320}\n",
+        "{\"step\":1,\"loss\":1e-310,\"accuracy\":0,\"gradient_norm\":1e308,\"rate\":1e308,\"level\":1,\"tokens\":"
+        "9007199254740992,"
+        "\"seconds\":5e-324}\n{\"step\":2,\"loss\":1e308,\"gradient_norm\":1e-320,\"rate\":-1,\"tokens\":9,\"seconds\":"
+        "1e308}\n",
+        "{\"step\":1,\"loss\":-1.7e308}\n{\"step\":2,\"loss\":1.7e308}\n"};
+    static const int pictures[] = {0, 0, 1, 3, 3, 2, 2, 1, 1, 6, 1};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         run_write_text("run/metrics.jsonl", texts[i]);
         run_result result = run("plot", run_file("run"));

@@ -338,12 +338,9 @@ static void a_disk_that_is_full_costs_checkpoints_and_not_the_run(void **state)
     train_expect(run_plan_now(plan), 5, "File too large");
     assert_int_equal(access(out, F_OK), -1);
     plan.file_size = LESS_THAN_MOMENTS;
+    train_expect(run_plan_now(plan), 5, "optimizer.safetensors"); /* found out before the first step */
+    train_expect(train(recipe, out, NULL), 0, "new run");
     run_result result = run_plan_now(plan);
-    expect_contains(result.err, "step 2: no checkpoint, the run goes on: ");
-    expect_contains(result.err, "step 8: no checkpoint, the run goes on: ");
-    train_expect(result, 5, "optimizer.safetensors");
-    train_expect(train(recipe, out, NULL), 0, "new run"); /* nothing was saved */
-    result = run_plan_now(plan);
     expect_contains(result.err, "resumed, steps 7 to 10");
     train_expect(result, 5, "step 8: no checkpoint, the run goes on: ");
     result = train(recipe, out, "--set", "train.steps=10");

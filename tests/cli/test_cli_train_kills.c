@@ -1,7 +1,7 @@
 /*
  * fam train, killed (SIGKILL) again and again and given the same command each time, must end with the losses, norms and
- * weights of a run that nobody killed, to the bit: promise P7, with P5 through the program. Kills come at random moments and
- * while a checkpoint is being written; the number of threads changes from life to life.
+ * weights of a run that nobody killed, to the bit: promise P7, with P5 through the program. Kills come at random
+ * moments and while a checkpoint is being written; the number of threads changes from life to life.
  *
  * FAM_TRAIN_KILLS: how many kills each case takes (50 if it is not set).
  */
@@ -34,7 +34,7 @@ static run_plan plan_of(const char *recipe, const char *out, const char *threads
     return (run_plan){.arguments = {"train", recipe, "--out", out, "--no-report", "--threads", threads}};
 }
 
-/* ---- the files of two runs ---------------------------------------------------------------------------------------- */
+/* ---- the files of two runs --------------------------------------------------------------------------------------- */
 
 static const char *first_root, *second_root;
 
@@ -101,7 +101,7 @@ static void expect_same_run(const char *whole, const char *killed, int64_t steps
     expect_same_files(a, b);
 }
 
-/* ---- killing ------------------------------------------------------------------------------------------------------ */
+/* ---- killing ----------------------------------------------------------------------------------------------------- */
 
 /* Returns once `count` checkpoints were begun in the run's folder, or the child has ended, or some time has passed. */
 static void wait_for_checkpoint(const char *out, pid_t child, int count)
@@ -211,12 +211,14 @@ static void write_text(void)
     size_t length = 0;
     for (unsigned i = 0, seed = 7; length + 20 < sizeof text; i++) {
         seed = seed * 1664525u + 1013904223u;
-        length += (size_t)snprintf(text + length, sizeof text - length, "%s%c", words[seed >> 16 & 3], i % 9 ? ' ' : '\n');
+        length +=
+            (size_t)snprintf(text + length, sizeof text - length, "%s%c", words[seed >> 16 & 3], i % 9 ? ' ' : '\n');
     }
     run_write_text("text.txt", text);
 }
 
-/* Passes that are accumulated, a curriculum, states handed on at random, noise, held-out data, text that begins anew. */
+/* Passes that are accumulated, a curriculum, states handed on at random, noise, held-out data, text that begins anew.
+ * */
 static void a_model_from_nothing_survives_kills(void **state)
 {
     (void)state;
@@ -246,12 +248,13 @@ static void an_adapter_survives_kills(void **state)
     for (int i = 0; i < 60; i++)
         sprintf(lines + strlen(lines), "{\"prompt\": \"%d and %d?\", \"completion\": \" is %d\"}\n", i, i, 2 * i);
     run_write_text("sums.jsonl", lines);
-    const char *base = run_write_text("base.yaml", "model:\n"
-                                                   "  new: {layers: 2, hidden_size: 16, intermediate_size: 24, heads: 2}\n"
-                                                   "fam: {mode: fam, block_size: 16, fam_length: 3, state_norm: rms}\n"
-                                                   "train: {steps: 2, sequences: 2, blocks: 3}\n"
-                                                   "data:\n"
-                                                   "  - {kind: recall, digits: 1}\n");
+    const char *base =
+        run_write_text("base.yaml", "model:\n"
+                                    "  new: {layers: 2, hidden_size: 16, intermediate_size: 24, heads: 2}\n"
+                                    "fam: {mode: fam, block_size: 16, fam_length: 3, state_norm: rms}\n"
+                                    "train: {steps: 2, sequences: 2, blocks: 3}\n"
+                                    "data:\n"
+                                    "  - {kind: recall, digits: 1}\n");
     run_result result = run_plan_now(plan_of(base, run_file("base"), "1"));
     expect_code(result, 0);
     run_free(&result);

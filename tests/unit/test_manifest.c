@@ -44,8 +44,8 @@ static void expect_refusal(const char *body, fam_status status, const char *word
 static void what_is_written_is_read(void **state)
 {
     (void)state;
-    static const char *const paths[] = {"z", "a/b/c", "a", "with \"quotes\" and \\", "d\xc3\xa9j\xc3\xa0 vu", "...", "a.",
-                                        "1/2/3/4/5/6/7/8"};
+    static const char *const paths[] = {
+        "z", "a/b/c", "a", "with \"quotes\" and \\", "d\xc3\xa9j\xc3\xa0 vu", "...", "a.", "1/2/3/4/5/6/7/8"};
     fam_memory memory;
     fam_manifest manifest, back;
     char *text;
@@ -87,9 +87,17 @@ static void paths_stay_inside(void **state)
     static const struct {
         const char *path, *words;
     } cases[] = {
-        {"", "an empty path"},        {"/etc/passwd", "empty component"}, {"../x", "\"..\""},       {"a/../../x", "\"..\""},
-        {"..", "\"..\""},             {".", "\"..\""},                    {"a/./b", "\"..\""},      {"a//b", "empty component"},
-        {"a/", "empty component"},    {"MANIFEST", "MANIFEST itself"},    {"1/2/3/4/5/6/7/8/9", "nested too deep"},
+        {"", "an empty path"},
+        {"/etc/passwd", "empty component"},
+        {"../x", "\"..\""},
+        {"a/../../x", "\"..\""},
+        {"..", "\"..\""},
+        {".", "\"..\""},
+        {"a/./b", "\"..\""},
+        {"a//b", "empty component"},
+        {"a/", "empty component"},
+        {"MANIFEST", "MANIFEST itself"},
+        {"1/2/3/4/5/6/7/8/9", "nested too deep"},
     };
     fam_memory memory;
     fam_manifest manifest;
@@ -98,7 +106,8 @@ static void paths_stay_inside(void **state)
     fam_memory_init(&memory);
     fam_manifest_init(&manifest, &memory, 1);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        snprintf(body, sizeof body, HEAD "[{\"path\": \"%s\", \"bytes\": 1, \"xxh3_128\": \"" HASH "\"}]", cases[i].path);
+        snprintf(body, sizeof body, HEAD "[{\"path\": \"%s\", \"bytes\": 1, \"xxh3_128\": \"" HASH "\"}]",
+                 cases[i].path);
         expect_refusal(body, FAM_STATUS_BAD_FORMAT, cases[i].words);
         refused(fam_manifest_add(&manifest, "here", cases[i].path, &hash, error), FAM_STATUS_INVALID_ARGUMENT,
                 cases[i].words);
@@ -129,19 +138,24 @@ static void what_is_made_up_is_refused(void **state)
         {"{\"format\": \"fam checkpoint\"", FAM_STATUS_BAD_FORMAT, "version: found nothing"},
         {"{\"format\": 5", FAM_STATUS_BAD_FORMAT, "format: found 5"},
         {"{\"version\": 1", FAM_STATUS_BAD_FORMAT, "format: found nothing"},
-        {"{\"format\": \"other\", \"version\": 1, \"step\": 7, \"files\": []", FAM_STATUS_BAD_FORMAT, "format: found \"other\""},
+        {"{\"format\": \"other\", \"version\": 1, \"step\": 7, \"files\": []", FAM_STATUS_BAD_FORMAT,
+         "format: found \"other\""},
         {"{\"format\": \"fam checkpoint\", \"version\": 2", FAM_STATUS_UNSUPPORTED, "version: found 2, need at most 1"},
         {"{\"format\": \"fam checkpoint\", \"version\": 9223372036854775807", FAM_STATUS_UNSUPPORTED, "newer fam"},
         {"{\"format\": \"fam checkpoint\", \"version\": 0", FAM_STATUS_BAD_FORMAT, "version: found 0"},
         {"{\"format\": \"fam checkpoint\", \"version\": -1", FAM_STATUS_BAD_FORMAT, "version: found -1"},
         {"{\"format\": \"fam checkpoint\", \"version\": 1.0", FAM_STATUS_BAD_FORMAT, "version: found the real number"},
         {"{\"format\": \"fam checkpoint\", \"version\": \"1\"", FAM_STATUS_BAD_FORMAT, "version: found \"1\""},
-        {"{\"format\": \"fam checkpoint\", \"version\": 1, \"files\": []", FAM_STATUS_BAD_FORMAT, "step: found nothing"},
-        {"{\"format\": \"fam checkpoint\", \"version\": 1, \"step\": -1, \"files\": []", FAM_STATUS_BAD_FORMAT, "step: found -1"},
-        {"{\"format\": \"fam checkpoint\", \"version\": 1, \"step\": 9223372036854775808, \"files\": []", FAM_STATUS_BAD_FORMAT,
-         "too big integer"},
-        {"{\"format\": \"fam checkpoint\", \"version\": 1, \"step\": 1e3, \"files\": []", FAM_STATUS_BAD_FORMAT, "step: found the real"},
-        {"{\"format\": \"fam checkpoint\", \"version\": 1, \"step\": null, \"files\": []", FAM_STATUS_BAD_FORMAT, "step: found null"},
+        {"{\"format\": \"fam checkpoint\", \"version\": 1, \"files\": []", FAM_STATUS_BAD_FORMAT,
+         "step: found nothing"},
+        {"{\"format\": \"fam checkpoint\", \"version\": 1, \"step\": -1, \"files\": []", FAM_STATUS_BAD_FORMAT,
+         "step: found -1"},
+        {"{\"format\": \"fam checkpoint\", \"version\": 1, \"step\": 9223372036854775808, \"files\": []",
+         FAM_STATUS_BAD_FORMAT, "too big integer"},
+        {"{\"format\": \"fam checkpoint\", \"version\": 1, \"step\": 1e3, \"files\": []", FAM_STATUS_BAD_FORMAT,
+         "step: found the real"},
+        {"{\"format\": \"fam checkpoint\", \"version\": 1, \"step\": null, \"files\": []", FAM_STATUS_BAD_FORMAT,
+         "step: found null"},
         {"{\"format\": \"fam checkpoint\", \"version\": 1, \"step\": 7", FAM_STATUS_BAD_FORMAT, "files: found nothing"},
         {HEAD "{}", FAM_STATUS_BAD_FORMAT, "files: found an object"},
         {HEAD "[], \"more\": 1", FAM_STATUS_BAD_FORMAT, "members: found 6"},
@@ -150,18 +164,25 @@ static void what_is_made_up_is_refused(void **state)
         {HEAD "[1]", FAM_STATUS_BAD_FORMAT, "files[0]: found something else"},
         {HEAD "[" FILE_A ", {}]", FAM_STATUS_BAD_FORMAT, "files[1]: found something else"},
         {HEAD "[" FILE_A ", " FILE_A "]", FAM_STATUS_BAD_FORMAT, "files[1]: path: found \"a\" again"},
-        {HEAD "[{\"path\": \"b\", \"bytes\": 1, \"xxh3_128\": \"" HASH "\"}, " FILE_A "]", FAM_STATUS_BAD_FORMAT, "out of order"},
-        {HEAD "[{\"path\": 1, \"bytes\": 1, \"xxh3_128\": \"" HASH "\"}]", FAM_STATUS_BAD_FORMAT, "files[0]: path: found 1"},
-        {HEAD "[{\"path\": \"a\\u0000b\", \"bytes\": 1, \"xxh3_128\": \"" HASH "\"}]", FAM_STATUS_BAD_FORMAT, "not JSON"},
-        {HEAD "[{\"path\": \"a\", \"bytes\": -1, \"xxh3_128\": \"" HASH "\"}]", FAM_STATUS_BAD_FORMAT, "bytes: found -1"},
-        {HEAD "[{\"path\": \"a\", \"bytes\": 1.5, \"xxh3_128\": \"" HASH "\"}]", FAM_STATUS_BAD_FORMAT, "bytes: found the real"},
+        {HEAD "[{\"path\": \"b\", \"bytes\": 1, \"xxh3_128\": \"" HASH "\"}, " FILE_A "]", FAM_STATUS_BAD_FORMAT,
+         "out of order"},
+        {HEAD "[{\"path\": 1, \"bytes\": 1, \"xxh3_128\": \"" HASH "\"}]", FAM_STATUS_BAD_FORMAT,
+         "files[0]: path: found 1"},
+        {HEAD "[{\"path\": \"a\\u0000b\", \"bytes\": 1, \"xxh3_128\": \"" HASH "\"}]", FAM_STATUS_BAD_FORMAT,
+         "not JSON"},
+        {HEAD "[{\"path\": \"a\", \"bytes\": -1, \"xxh3_128\": \"" HASH "\"}]", FAM_STATUS_BAD_FORMAT,
+         "bytes: found -1"},
+        {HEAD "[{\"path\": \"a\", \"bytes\": 1.5, \"xxh3_128\": \"" HASH "\"}]", FAM_STATUS_BAD_FORMAT,
+         "bytes: found the real"},
         {HEAD "[{\"path\": \"a\", \"bytes\": 18446744073709551616, \"xxh3_128\": \"" HASH "\"}]", FAM_STATUS_BAD_FORMAT,
          "too big integer"},
-        {HEAD "[{\"path\": \"a\", \"bytes\": 1, \"xxh3_128\": \"0123\"}]", FAM_STATUS_BAD_FORMAT, "xxh3_128: found \"0123\""},
-        {HEAD "[{\"path\": \"a\", \"bytes\": 1, \"xxh3_128\": \"0123456789ABCDEF0123456789ABCDEF\"}]", FAM_STATUS_BAD_FORMAT,
-         "hexadecimal"},
+        {HEAD "[{\"path\": \"a\", \"bytes\": 1, \"xxh3_128\": \"0123\"}]", FAM_STATUS_BAD_FORMAT,
+         "xxh3_128: found \"0123\""},
+        {HEAD "[{\"path\": \"a\", \"bytes\": 1, \"xxh3_128\": \"0123456789ABCDEF0123456789ABCDEF\"}]",
+         FAM_STATUS_BAD_FORMAT, "hexadecimal"},
         {HEAD "[{\"path\": \"a\", \"bytes\": 1, \"xxh3_128\": \"" HASH "0\"}]", FAM_STATUS_BAD_FORMAT, "hexadecimal"},
-        {HEAD "[{\"path\": \"a\", \"bytes\": 1, \"hash\": \"" HASH "\"}]", FAM_STATUS_BAD_FORMAT, "xxh3_128: found nothing"},
+        {HEAD "[{\"path\": \"a\", \"bytes\": 1, \"hash\": \"" HASH "\"}]", FAM_STATUS_BAD_FORMAT,
+         "xxh3_128: found nothing"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect_refusal(cases[i].body, cases[i].status, cases[i].words);

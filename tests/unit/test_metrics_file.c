@@ -65,9 +65,11 @@ static void what_is_torn_or_of_later_steps_goes(void **state)
         {"{\"step\":1}\n{\"step\":2}", 2, "{\"step\":1}\n"}, /* it may be "step":2 of 23 */
         {"{\"step\":1}\n{\"step\":2}\n\n", 2, "{\"step\":1}\n{\"step\":2}\n"},
         {"{\"step\":1}\n{\"step\":2}\nnull\n[]\n\"step\"\n5\n", 2, "{\"step\":1}\n{\"step\":2}\n"},
-        {"{\"step\":1}\n{\"note\":7}\n{\"step\":2}\n{\"note\":8}\n{\"step\":3}\n", 2, "{\"step\":1}\n{\"note\":7}\n{\"step\":2}\n"},
+        {"{\"step\":1}\n{\"note\":7}\n{\"step\":2}\n{\"note\":8}\n{\"step\":3}\n", 2,
+         "{\"step\":1}\n{\"note\":7}\n{\"step\":2}\n"},
         {"{\"step\":1}\nrot\xff\n{\"step\":2}\n{\"step\":2,\"step\":1}\n", 2, "{\"step\":1}\nrot\xff\n{\"step\":2}\n"},
-        {"{\"step\":1}\n{\"step\":-2}\n{\"step\":2.0}\n{\"step\":\"2\"}\n{\"step\":99999999999999999999}\n", 2, "{\"step\":1}\n"},
+        {"{\"step\":1}\n{\"step\":-2}\n{\"step\":2.0}\n{\"step\":\"2\"}\n{\"step\":99999999999999999999}\n", 2,
+         "{\"step\":1}\n"},
         {"{\"step\":1}\r\n{\"step\":2}\r\n{\"step\":3}\r\n", 2, "{\"step\":1}\r\n{\"step\":2}\r\n"},
         {"{\"step\":0}\n{\"step\":1}\n", 0, "{\"step\":0}\n"},
         {"{\"step\":0}\n{\"step\":1}\n", -1, ""},
@@ -144,7 +146,8 @@ static void kills_tear_no_line(void **state)
                 _exit(1);
             for (int64_t next = step + 1;; next++) {
                 char line[100];
-                int length = snprintf(line, sizeof line, "{\"step\":%lld,\"loss\":\"%a\"}", (long long)next, (double)next / 7);
+                int length =
+                    snprintf(line, sizeof line, "{\"step\":%lld,\"loss\":\"%a\"}", (long long)next, (double)next / 7);
                 if (fam_metrics_file_append(file, line, (size_t)length, NULL) != FAM_OK)
                     _exit(2);
             }

@@ -1,6 +1,6 @@
 /*
- * Checkpoints of a training run: the whole sequence, what is refused, and what becomes of those that are damaged. Failing
- * system calls and kills are in test_snapshot_faults.
+ * Checkpoints of a training run: the whole sequence, what is refused, and what becomes of those that are damaged.
+ * Failing system calls and kills are in test_snapshot_faults.
  */
 #include "snapshot_fixture.h"
 
@@ -10,7 +10,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-/* ---- the sequence ------------------------------------------------------------------------------------------------- */
+/* ---- the sequence ------------------------------------------------------------------------------------------------ */
 
 static void a_run_writes_finds_and_rotates_checkpoints(void **state)
 {
@@ -107,7 +107,7 @@ static void a_damaged_past_is_replaced_and_left_behind(void **state)
     fixture_close(&f);
 }
 
-/* ---- C14: the lock ------------------------------------------------------------------------------------------------ */
+/* ---- C14: the lock ----------------------------------------------------------------------------------------------- */
 
 static void two_trainers_cannot_share_a_folder(void **state)
 {
@@ -122,7 +122,8 @@ static void two_trainers_cannot_share_a_folder(void **state)
     pid_t child = fork();
     if (child == 0) {
         fam_error error = {0};
-        _exit(fam_run_folder_open(&other, &f.memory, f.path, &error) != FAM_STATUS_MISMATCH || !strstr(error.message, words));
+        _exit(fam_run_folder_open(&other, &f.memory, f.path, &error) != FAM_STATUS_MISMATCH ||
+              !strstr(error.message, words));
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -162,7 +163,8 @@ static void the_lock_of_a_dead_process_is_taken_over(void **state)
     waitpid(child, &status, 0);
     ok(fam_run_folder_open(&f.run, &f.memory, f.path, error));
     /* what is in the file is only for the message, and need not make sense */
-    static const char *const texts[] = {"", "1", "x y\n", "-5 host\n", "99999999999999999999999 \n", "1 \x1b[31m\xff\n"};
+    static const char *const texts[] = {
+        "", "1", "x y\n", "-5 host\n", "99999999999999999999999 \n", "1 \x1b[31m\xff\n"};
     snprintf(path, sizeof path, "%s/lock", f.path);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         fam_run_folder *other;
@@ -178,7 +180,7 @@ static void the_lock_of_a_dead_process_is_taken_over(void **state)
     fixture_close(&f);
 }
 
-/* ---- what is in the way ------------------------------------------------------------------------------------------- */
+/* ---- what is in the way ------------------------------------------------------------------------------------------ */
 
 static void links_are_never_followed(void **state)
 {
@@ -233,7 +235,8 @@ static void links_are_never_followed(void **state)
     snprintf(inside, sizeof inside, "%s/checkpoints", f.path);
     assert_int_equal(rename(inside, scratch_path(outside, "checkpoints")), 0);
     assert_int_equal(symlink(scratch_path(outside, "checkpoints"), inside), 0);
-    refused(fam_run_folder_open(&f.run, &f.memory, f.path, error), FAM_STATUS_BAD_FORMAT, "checkpoints: found a file or a link");
+    refused(fam_run_folder_open(&f.run, &f.memory, f.path, error), FAM_STATUS_BAD_FORMAT,
+            "checkpoints: found a file or a link");
     refused(fam_snapshot_find(&found, &f.memory, f.path, NULL, NULL, error), FAM_STATUS_BAD_FORMAT, "checkpoints");
     unlink(inside);
     snprintf(inside, sizeof inside, "%s/lock", f.path);
@@ -274,9 +277,11 @@ static void special_files_are_refused(void **state)
     unlink(in_checkpoints(&f, "step_00000200/MANIFEST"));
     assert_int_equal(mkfifo(in_checkpoints(&f, "step_00000200/MANIFEST"), 0666), 0);
     expect_found(&f, 100, 1, "MANIFEST: found a special file");
-    refused(fam_snapshot_check(in_checkpoints(&f, "step_00000200"), &f.memory, error), FAM_STATUS_BAD_FORMAT, "MANIFEST");
+    refused(fam_snapshot_check(in_checkpoints(&f, "step_00000200"), &f.memory, error), FAM_STATUS_BAD_FORMAT,
+            "MANIFEST");
     refused(fam_snapshot_check(in_checkpoints(&f, "none"), &f.memory, error), FAM_STATUS_NOT_FOUND, "none");
-    refused(fam_snapshot_check(in_checkpoints(&f, "step_00000100/state.json"), &f.memory, error), FAM_STATUS_IO, "a folder");
+    refused(fam_snapshot_check(in_checkpoints(&f, "step_00000100/state.json"), &f.memory, error), FAM_STATUS_IO,
+            "a folder");
     assert_int_equal(mkfifo(in_checkpoints(&f, "step_00000300"), 0666), 0);
     expect_found(&f, 100, 2, "step_00000300: found a file or a link");
     ok(save(&f, 300, 2, error));
@@ -289,7 +294,8 @@ static void what_cannot_be_a_checkpoint_is_not_committed(void **state)
     (void)state;
     static const struct {
         const char *name, *words;
-    } cases[] = {{"MANIFEST", "MANIFEST itself"}, {"a\xff", "not UTF-8"}, {"1/2/3/4/5/6/7/8/f", "nested more than 8 deep"}};
+    } cases[] = {
+        {"MANIFEST", "MANIFEST itself"}, {"a\xff", "not UTF-8"}, {"1/2/3/4/5/6/7/8/f", "nested more than 8 deep"}};
     fixture f;
     fam_snapshot_writer *writer;
     fixture_open(&f);
@@ -328,7 +334,8 @@ static void folders_that_cannot_be_written_are_refused(void **state)
     scratch_write_text(f.parent, "file", "");
     snprintf(path, sizeof path, "%s/file", f.parent);
     refused(fam_run_folder_open(&run, &f.memory, path, error), FAM_STATUS_IO, "found a file, need a folder");
-    refused(fam_snapshot_find(&found, &f.memory, path, NULL, NULL, error), FAM_STATUS_IO, "found a file, need a folder");
+    refused(fam_snapshot_find(&found, &f.memory, path, NULL, NULL, error), FAM_STATUS_IO,
+            "found a file, need a folder");
     refused(fam_run_folder_open(&run, &f.memory, "", error), FAM_STATUS_INVALID_ARGUMENT, "empty path");
     snprintf(path, sizeof path, "%s/file/run", f.parent);
     fam_error said = {0};
@@ -352,7 +359,8 @@ static void folders_that_cannot_be_written_are_refused(void **state)
         if (chmod(path, 0555) != 0 || chmod(f.path, 0555) != 0 || chmod(f.parent, 0755) != 0 ||
             (getuid() == 0 && setuid(65534) != 0))
             _exit(10);
-        if (fam_run_folder_open(&run, &f.memory, f.path, &said) != FAM_STATUS_IO || !strstr(said.message, strerror(EACCES)))
+        if (fam_run_folder_open(&run, &f.memory, f.path, &said) != FAM_STATUS_IO ||
+            !strstr(said.message, strerror(EACCES)))
             _exit(11);
         if (fam_snapshot_find(&found, &f.memory, f.path, NULL, NULL, &said) != FAM_OK || found.step != 100)
             _exit(12); /* reading needs no lock */
@@ -366,15 +374,26 @@ static void folders_that_cannot_be_written_are_refused(void **state)
     fixture_close(&f);
 }
 
-/* ---- C9: names ---------------------------------------------------------------------------------------------------- */
+/* ---- C9: names --------------------------------------------------------------------------------------------------- */
 
 static void only_the_exact_name_of_a_step_is_one(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {
-        "step_", "step_1", "step_0000200", "step_000000200", "step_-0000200", "step_+0000200", "step_ 0000200",
-        "step_00000200 ", "step_0000020x", "step_9223372036854775808", "step_18446744073709551616",
-        "step_99999999999999999999999999", "step_00000200.old", "step_00000200.tmp2", "step_0x000200"};
+    static const char *const wrong[] = {"step_",
+                                        "step_1",
+                                        "step_0000200",
+                                        "step_000000200",
+                                        "step_-0000200",
+                                        "step_+0000200",
+                                        "step_ 0000200",
+                                        "step_00000200 ",
+                                        "step_0000020x",
+                                        "step_9223372036854775808",
+                                        "step_18446744073709551616",
+                                        "step_99999999999999999999999999",
+                                        "step_00000200.old",
+                                        "step_00000200.tmp2",
+                                        "step_0x000200"};
     static const char *const others[] = {"notes", "Step_00000300", "steps", ".hidden", "xstep_00000300"};
     fixture f;
     fixture_open(&f);
@@ -382,7 +401,8 @@ static void only_the_exact_name_of_a_step_is_one(void **state)
     int count = 0;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char command[1500];
-        snprintf(command, sizeof command, "cp -r '%s' '%s'", in_checkpoints(&f, "step_00000100"), in_checkpoints(&f, wrong[i]));
+        snprintf(command, sizeof command, "cp -r '%s' '%s'", in_checkpoints(&f, "step_00000100"),
+                 in_checkpoints(&f, wrong[i]));
         assert_int_equal(system(command), 0);
         snprintf(command, sizeof command, "%s: not the name of a step", wrong[i]);
         expect_found(&f, 100, ++count, command);
@@ -399,7 +419,7 @@ static void only_the_exact_name_of_a_step_is_one(void **state)
     fixture_close(&f);
 }
 
-/* ---- P6: damage --------------------------------------------------------------------------------------------------- */
+/* ---- P6: damage -------------------------------------------------------------------------------------------------- */
 
 static uint8_t *read_whole(const char *path, size_t *size)
 {
@@ -437,12 +457,14 @@ static void every_bit_of_a_manifest_is_guarded(void **state)
     size_t size;
     fixture_open(&f);
     ok(save(&f, 200, 2, error));
-    char *path = strdup(in_checkpoints(&f, "step_00000200/MANIFEST")), *folder = strdup(in_checkpoints(&f, "step_00000200"));
+    char *path = strdup(in_checkpoints(&f, "step_00000200/MANIFEST")),
+         *folder = strdup(in_checkpoints(&f, "step_00000200"));
     uint8_t *data = read_whole(path, &size);
     for (size_t at = 0; at < size; at++)
         for (int bit = 0; bit < 8; bit++) {
             flip(path, at, bit);
-            refused(fam_snapshot_check(folder, &f.memory, error), FAM_STATUS_BAD_FORMAT, "step_00000200/MANIFEST: checksum");
+            refused(fam_snapshot_check(folder, &f.memory, error), FAM_STATUS_BAD_FORMAT,
+                    "step_00000200/MANIFEST: checksum");
             flip(path, at, bit);
         }
     for (size_t cut = 0; cut < size; cut++) {
@@ -478,7 +500,8 @@ static void damage_to_a_file_is_found_and_the_file_named(void **state)
             size_t at = round == 0 ? 0 : round == 1 ? FILES[i].bytes - 1 : fam_random_next(&random) % FILES[i].bytes;
             int bit = (int)(fam_random_next(&random) % 8);
             flip(path, at, bit);
-            refused(fam_snapshot_check(in_checkpoints(&f, "step_00000200"), &f.memory, error), FAM_STATUS_BAD_FORMAT, words);
+            refused(fam_snapshot_check(in_checkpoints(&f, "step_00000200"), &f.memory, error), FAM_STATUS_BAD_FORMAT,
+                    words);
             if (round < 3)
                 expect_found(&f, 100, 1, words);
             flip(path, at, bit);
@@ -488,7 +511,8 @@ static void damage_to_a_file_is_found_and_the_file_named(void **state)
         uint8_t *data = read_whole(path, &size);
         for (size_t cut = 0; cut < size; cut += step) {
             assert_int_equal(truncate(path, (off_t)cut), 0);
-            refused(fam_snapshot_check(in_checkpoints(&f, "step_00000200"), &f.memory, error), FAM_STATUS_BAD_FORMAT, words);
+            refused(fam_snapshot_check(in_checkpoints(&f, "step_00000200"), &f.memory, error), FAM_STATUS_BAD_FORMAT,
+                    words);
             write_whole(path, data, size);
         }
         assert_int_equal(truncate(path, (off_t)size + 1), 0);
@@ -522,7 +546,8 @@ static void a_newer_version_is_named_and_stops_the_search(void **state)
     write_whole(path, data, size);
     refused(fam_snapshot_check(in_checkpoints(&f, "step_00000200"), &f.memory, error), FAM_STATUS_UNSUPPORTED,
             "MANIFEST: version: found 2, need at most 1 (a newer fam wrote it)");
-    refused(fam_snapshot_find(&found, &f.memory, f.path, NULL, NULL, error), FAM_STATUS_UNSUPPORTED, "version: found 2");
+    refused(fam_snapshot_find(&found, &f.memory, f.path, NULL, NULL, error), FAM_STATUS_UNSUPPORTED,
+            "version: found 2");
     assert_null(found.folder);
     free(data);
     fixture_close(&f);
@@ -542,7 +567,7 @@ static void the_checkpoint_of_version_1_stays_readable(void **state)
     assert_int_equal(memory.bytes, 0);
 }
 
-/* ---- C11: full disks, P3: short memory ---------------------------------------------------------------------------- */
+/* ---- C11: full disks, P3: short memory --------------------------------------------------------------------------- */
 
 /* The file size limit fails a write at any byte. */
 static void a_write_that_fails_keeps_the_old_checkpoint(void **state)

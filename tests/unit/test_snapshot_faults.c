@@ -1,6 +1,6 @@
 /*
- * Checkpoints while system calls fail and processes are killed: whatever happens, the newest good checkpoint is the old or
- * the new one, whole, and the next open finds a clean folder. Promises P4 and P5.
+ * Checkpoints while system calls fail and processes are killed: whatever happens, the newest good checkpoint is the old
+ * or the new one, whole, and the next open finds a clean folder. Promises P4 and P5.
  */
 #include "snapshot_fixture.h"
 
@@ -16,9 +16,12 @@ static const struct {
     const char *name;
     faults_kind kind;
     int code;
-} KINDS[] = {{"EIO", FAULTS_ERROR, EIO},           {"ENOSPC", FAULTS_ERROR, ENOSPC},
-             {"EINTR", FAULTS_ERROR, EINTR},       {"EIO after the call", FAULTS_LATE_ERROR, EIO},
-             {"short counts", FAULTS_SHORT, 0},    {"EIO for good", FAULTS_FOR_GOOD, EIO},
+} KINDS[] = {{"EIO", FAULTS_ERROR, EIO},
+             {"ENOSPC", FAULTS_ERROR, ENOSPC},
+             {"EINTR", FAULTS_ERROR, EINTR},
+             {"EIO after the call", FAULTS_LATE_ERROR, EIO},
+             {"short counts", FAULTS_SHORT, 0},
+             {"EIO for good", FAULTS_FOR_GOOD, EIO},
              {"ENOSPC for good", FAULTS_FOR_GOOD, ENOSPC}};
 enum { KIND_COUNT = sizeof KINDS / sizeof *KINDS };
 
@@ -39,7 +42,8 @@ static bool has_name(const fixture *f, const char *part)
     return strstr(names_in_checkpoints(f), part) != NULL;
 }
 
-/* The step of the newest whole checkpoint, whose files are compared. All that have a checkpoint's name must be whole. */
+/* The step of the newest whole checkpoint, whose files are compared. All that have a checkpoint's name must be whole.
+ * */
 static int64_t newest(fixture *f)
 {
     fam_snapshot found;
@@ -55,7 +59,7 @@ static int64_t newest(fixture *f)
     return step;
 }
 
-/* ---- failing calls -------------------------------------------------------------------------------------------------- */
+/* ---- failing calls ----------------------------------------------------------------------------------------------- */
 
 static void save_with_fault(fixture *f, int kind, long at, int64_t *step, long *calls)
 {
@@ -66,7 +70,8 @@ static void save_with_fault(fixture *f, int kind, long at, int64_t *step, long *
     fam_status status = save(f, next, 2, &error);
     *calls = faults_disarm();
     int64_t found = newest(f);
-    if (status == FAM_OK ? found != next : (found != old && found != next) || status != FAM_STATUS_IO || !*error.message)
+    if (status == FAM_OK ? found != next
+                         : (found != old && found != next) || status != FAM_STATUS_IO || !*error.message)
         fail_msg("%s in call %ld (%s): found status %d \"%s\" and step %lld, need %lld or %lld", KINDS[kind].name, at,
                  faults_hit(), status, error.message, (long long)found, (long long)old, (long long)next);
     if (KINDS[kind].kind == FAULTS_SHORT && status != FAM_OK && strcmp(error.message, "caller: cannot write") != 0)
@@ -211,7 +216,7 @@ static void any_system_call_of_a_new_folder_may_fail(void **state)
     fixture_close(&f);
 }
 
-/* ---- kills ---------------------------------------------------------------------------------------------------------- */
+/* ---- kills ------------------------------------------------------------------------------------------------------- */
 
 /* Runs `work` in a process of its own that is killed at a call. Returns whether it was (false: it ended before). */
 static bool killed_at(fixture *f, void (*work)(fixture *f, int64_t step), int64_t step, faults_kind kind, long at)
@@ -341,8 +346,8 @@ static void random_kills_lose_no_finished_checkpoint(void **state)
             fail_msg("round %d: found step %lld, need %lld or one more", round, (long long)found, (long long)*finished);
         *finished = found;
     }
-    print_message("%d kills, %d of them while a checkpoint was being written or deleted; the last is step %lld\n", ROUNDS,
-                  during, (long long)*finished);
+    print_message("%d kills, %d of them while a checkpoint was being written or deleted; the last is step %lld\n",
+                  ROUNDS, during, (long long)*finished);
     assert_true(*finished > 0 && during > 0);
     munmap(finished, sizeof *finished);
     fixture_close(&f);
@@ -355,7 +360,8 @@ static void a_loss_of_power_leaves_the_old_or_the_new(void **state)
     enum { SEEDS = 8 };
     fixture f;
     int64_t step = 200;
-    int losses = 0, damaged = 0, *done = mmap(NULL, sizeof *done, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int losses = 0, damaged = 0,
+        *done = mmap(NULL, sizeof *done, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(done != MAP_FAILED);
     fixture_open(&f);
     ok(save(&f, 100, 2, error));
@@ -383,8 +389,8 @@ static void a_loss_of_power_leaves_the_old_or_the_new(void **state)
                 damaged += has_name(&f, ".tmp");
                 int64_t found = newest(&f);
                 if ((found != step && found != next) || (*done && found != next))
-                    fail_msg("power lost before call %ld, way %u: found step %lld among %s, need %lld or %lld", at, seed,
-                             (long long)found, names_in_checkpoints(&f), (long long)step, (long long)next);
+                    fail_msg("power lost before call %ld, way %u: found step %lld among %s, need %lld or %lld", at,
+                             seed, (long long)found, names_in_checkpoints(&f), (long long)step, (long long)next);
                 step = found;
                 fixture_reopen(&f);
                 ok(save(&f, step += 100, 2, error)); /* and the run goes on as if nothing had been */
@@ -399,7 +405,7 @@ static void a_loss_of_power_leaves_the_old_or_the_new(void **state)
     fixture_close(&f);
 }
 
-/* ---- the metrics file ------------------------------------------------------------------------------------------------ */
+/* ---- the metrics file -------------------------------------------------------------------------------------------- */
 
 static void expect_metrics(fixture *f, const char *text)
 {
@@ -452,7 +458,8 @@ static void a_full_disk_costs_whole_lines_only(void **state)
 static void any_system_call_of_the_metrics_file_may_fail(void **state)
 {
     (void)state;
-    static const char text[] = "{\"step\": 1}\n{\"step\": 2}\n", torn[] = "{\"step\": 1}\n{\"step\": 2}\n{\"step\": 3}\n{\"st";
+    static const char text[] = "{\"step\": 1}\n{\"step\": 2}\n",
+                      torn[] = "{\"step\": 1}\n{\"step\": 2}\n{\"step\": 3}\n{\"st";
     fixture f;
     fixture_open(&f);
     for (int kind = 0; kind < KIND_COUNT; kind++) {

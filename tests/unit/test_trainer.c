@@ -149,8 +149,8 @@ static void run_with_stops(run *r)
 static void assert_same_file(const char *a, const char *b)
 {
     fam_memory memory;
-    uint8_t *x, *y;
-    size_t x_size, y_size;
+    uint8_t *x = NULL, *y = NULL;
+    size_t x_size = 0, y_size = 0;
     fam_error error = {0};
     fam_memory_init(&memory);
     if (fam_file_read(&x, &x_size, &memory, a, (size_t)1 << 30, &error) != FAM_OK ||
@@ -200,18 +200,36 @@ static void a_plain_run_goes_on(void **state)
     check_resume("tiny.yaml", NULL, model_files);
 }
 
+/* Answers that are easily learned, so that there are promotions on both sides of the stops. */
 static void a_curriculum_goes_on(void **state)
 {
     (void)state;
-    const char *sets[] = {"curriculum={from_blocks: 2, to_blocks: 8, accuracy: 1e-6, window: 1, at_level: 0.5}",
-                          "train.blocks=null", "train.tokens_per_step=800", "train.accumulate=null", NULL};
-    check_resume("tiny.yaml", sets, model_files);
+    char jsonl[4000] = "", more[1200];
+    for (int i = 0; i < 20; i++)
+        sprintf(jsonl + strlen(jsonl), "{\"prompt\": \"%d\", \"completion\": \"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\"}\n", i);
+    scratch_write_text(folder, "ys.jsonl", jsonl);
+    snprintf(more, sizeof more, "%s  - {kind: jsonl, path: ys.jsonl, share: 9}\n", tiny);
+    scratch_write_text(folder, "ys.yaml", more);
+    const char *sets[] = {"curriculum={from_blocks: 1, to_blocks: 8, accuracy: 1e-6, window: 1, at_level: 0.9, recover_steps: 2, "
+                          "recover_fraction: 0.5}",
+                          "train.blocks=null", "train.tokens_per_step=800", "train.accumulate=null", "train.steps=12",
+                          "optimizer.learning_rate=2e-2", NULL};
+    check_resume("ys.yaml", sets, model_files);
+    size_t size;
+    fam_memory memory;
+    uint8_t *metrics;
+    fam_error error = {0};
+    fam_memory_init(&memory);
+    assert_int_equal(fam_file_read(&metrics, &size, &memory, scratch_path(folder, "a/metrics.jsonl"), 1 << 20, &error), FAM_OK);
+    assert_non_null(strstr((char *)metrics, "\"promoted\":true"));
+    assert_non_null(strstr((char *)metrics, "\"level\":4"));
+    fam_free(&memory, metrics);
 }
 
 static void carried_documents_and_noise_go_on(void **state)
 {
     (void)state;
-    const char *sets[] = {"train.carry=3", "train.state_noise=0.02", NULL};
+    const char *sets[] = {"train.carry=4", "train.state_noise=0.02", NULL}; /* saved after three parts of four */
     check_resume("tiny.yaml", sets, model_files);
 }
 
@@ -455,7 +473,10 @@ static void a_run_and_its_checkpoints_can_be_inspected(void **state)
     fclose(file);
     assert_int_equal(fam_train_inspect(&json, checkpoint, &error), FAM_STATUS_BAD_FORMAT);
     assert_non_null(strstr(error.message, "model.safetensors"));
-    assert_int_equal(fam_train_inspect(&json, out, &error), FAM_STATUS_NOT_FOUND);
+    assert_int_equal(fam_train_inspect(&json, out, &error), FAM_OK); /* the one from before the first step */
+    assert_non_null(strstr(json, "\"step\":0"));
+    assert_non_null(strstr(json, "\"skipped\":[\""));
+    fam_string_free(json);
 }
 
 static void an_override_lets_another_value_in(void **state)
@@ -505,6 +526,45 @@ static void memory_is_as_told(void **state)
     }
 }
 
+/* How a step is cut into passes changes its sums by rounding alone: loss, accuracy and gradient are those of the whole. */
+static void passes_of_a_step_add_up_to_one(void **state)
+{
+    (void)state;
+    char jsonl[6000] = "";
+    for (int i = 0; i < 40; i++)
+        sprintf(jsonl + strlen(jsonl), "{\"prompt\": \"%d\", \"completion\": \"%.*s\"}\n", i, 1 + i % 9, "yyyyyyyyyyyy");
+    scratch_write_text(folder, "ys.jsonl", jsonl);
+    char more[1200];
+    snprintf(more, sizeof more, "%s  - {kind: jsonl, path: ys.jsonl, share: 3, pack: false}\n", tiny);
+    scratch_write_text(folder, "ys.yaml", more);
+    static const char *const shapes[3][2] = {{"train.sequences=4", "train.accumulate=1"},
+                                             {"train.sequences=2", "train.accumulate=2"},
+                                             {"train.sequences=1", "train.accumulate=4"}};
+    fam_step_metrics m[3];
+    double validation[3];
+    for (int i = 0; i < 3; i++) {
+        char out[4096];
+        snprintf(out, sizeof out, "%s/cut%d", folder, i);
+        run r = {.recipe = path_of("ys.yaml"), .out = out,
+                 .sets = {shapes[i][0], shapes[i][1], "train.steps=6", "train.dtype=f32",
+                          "validation={every: 6, sequences: 7, blocks: 2}"}};
+        fam_trainer *t = open_run(&r, NULL);
+        fam_error error = {0};
+        for (int step = 0; step < 6; step++)
+            assert_int_equal(fam_trainer_step(t, &m[i], &error), FAM_OK);
+        const fam_validation_result *v;
+        assert_int_equal(fam_trainer_validation(t, &v), 1);
+        validation[i] = v[0].loss;
+        fam_trainer_free(t);
+        assert_int_equal(m[i].answer_tokens, m[0].answer_tokens);
+        assert_float_equal(m[i].accuracy, m[0].accuracy, 1e-12);
+        assert_float_equal(m[i].loss, m[0].loss, 1e-4 * m[0].loss);
+        assert_float_equal(m[i].gradient_norm, m[0].gradient_norm, 1e-3 * m[0].gradient_norm);
+        assert_float_equal(validation[i], validation[0], 1e-3); /* however many go through at once, seven count */
+    }
+    assert_true(m[0].answer_tokens > 6 && m[0].accuracy > 0);
+}
+
 static void validation_is_the_same_draws_each_time(void **state)
 {
     (void)state;
@@ -544,6 +604,7 @@ static const struct CMUnitTest tests[] = {
     CASE(a_run_and_its_checkpoints_can_be_inspected),
     CASE(an_override_lets_another_value_in),
     CASE(memory_is_as_told),
+    CASE(passes_of_a_step_add_up_to_one),
     CASE(validation_is_the_same_draws_each_time),
 };
 

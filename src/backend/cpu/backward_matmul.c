@@ -1,9 +1,10 @@
 /*
  * backend/cpu/backward_matmul.c: what flows back through matrix products: din += dout W, dweight += dout^T in.
  *
- * din is a product of many rows as matmul.c makes them: tiles of rows of dout by panels of W^T, packed once. dweight takes
- * tiles of its own rows, for which dout and the input are read as they lie, a few hundred rows at a time. Each element of
- * a gradient gets its sums in one order, whatever the number of threads. Without oneDNN (FAM_CPU_PORTABLE) plain loops.
+ * din is a product of many rows as matmul.c makes them: tiles of rows of dout by panels of W^T, packed once. dweight
+ * takes tiles of its own rows, for which dout and the input are read as they lie, a few hundred rows at a time. Each
+ * element of a gradient gets its sums in one order, whatever the number of threads. Without oneDNN (FAM_CPU_PORTABLE)
+ * plain loops.
  */
 #include <string.h>
 
@@ -19,7 +20,7 @@ enum {
     COLUMNS = 256       /* of din, an item of the plain loops: whole blocks of every type */
 };
 
-/* ---- plain loops -------------------------------------------------------------------------------------------------- */
+/* ---- plain loops ------------------------------------------------------------------------------------------------- */
 
 typedef struct plain_work {
     const fam_matmul_backward_job *job;
@@ -86,7 +87,7 @@ static void plain_jobs(fam_cpu_exec *exec, const fam_matmul_backward_job *jobs, 
     }
 }
 
-/* ---- memory of an execution --------------------------------------------------------------------------------------- */
+/* ---- memory of an execution -------------------------------------------------------------------------------------- */
 
 /* A buffer for a chunk of a group, and the most that one prepared weight takes of it; groups fill the whole. */
 typedef struct group_room {
@@ -191,7 +192,7 @@ done:
     return status;
 }
 
-/* ---- a group of jobs, one chunk ------------------------------------------------------------------------------------- */
+/* ---- a group of jobs, one chunk ---------------------------------------------------------------------------------- */
 
 typedef struct group_job {
     const fam_matmul_backward_job *job;
@@ -251,14 +252,14 @@ static bool din_tile(const chunk_work *work, int first, int64_t panel, int64_t r
         const void *in = rows_at(g->dout, row, source->rows, fam_cpu_gemm_is_bf16(work->gemm) ? 2 : 4);
         float *to = din + (work->first + row) * source->columns;
         if (g->whole) {
-            done &= fam_gemm_run(work->gemm, panels->whole, panels->whole_handle, in, rows, to, !g->job->overwrite, room,
-                                 thread);
+            done &= fam_gemm_run(work->gemm, panels->whole, panels->whole_handle, in, rows, to, !g->job->overwrite,
+                                 room, thread);
             continue;
         }
         int64_t column = panel * panels->width, left = source->columns - column;
         int64_t count = left < panels->width ? left : panels->width;
-        done &= fam_gemm_run(work->gemm, panel == panels->count - 1 ? panels->last : panels->plan, panels->handles[panel],
-                             in, rows, tile, false, room, thread);
+        done &= fam_gemm_run(work->gemm, panel == panels->count - 1 ? panels->last : panels->plan,
+                             panels->handles[panel], in, rows, tile, false, room, thread);
         for (int64_t i = 0; i < rows; i++) {
             float *place = to + i * source->columns + column;
             if (g->job->overwrite)
@@ -381,7 +382,7 @@ static bool run_group(fam_cpu_exec *exec, const fam_matmul_backward_job *jobs, i
     return !atomic_load(&work.failed);
 }
 
-/* ---- the operator ------------------------------------------------------------------------------------------------- */
+/* ---- the operator ------------------------------------------------------------------------------------------------ */
 
 /* Whether `prepare_backward` was called for this. */
 static bool is_prepared(const fam_cpu_exec *exec, const fam_weight *weight, int64_t n)

@@ -2,9 +2,9 @@
  * backend/cpu/gemm.h: products of many rows by oneDNN, a tile of rows and a panel of columns at a time.
  *
  * oneDNN is called by one thread for one tile; which thread takes which tile is matmul.c's affair. It writes dense
- * tiles only (its fast kernels refuse a stride in the result). So a tile of whole rows goes straight to its place, where
- * rows are many and the matrix is not too large to be read once a tile; else a tile goes to the thread's scratch and from
- * there to its place.
+ * tiles only (its fast kernels refuse a stride in the result). So a tile of whole rows goes straight to its place,
+ * where rows are many and the matrix is not too large to be read once a tile; else a tile goes to the thread's scratch
+ * and from there to its place.
  */
 #ifndef FAM_BACKEND_CPU_GEMM_H
 #define FAM_BACKEND_CPU_GEMM_H
@@ -17,7 +17,7 @@ enum {
     FAM_GEMM_TILE_BYTES = FAM_GEMM_TILE_ROWS * FAM_GEMM_PANEL_COLUMNS * (int)sizeof(float),
     FAM_GEMM_WORK_BYTES = FAM_ATTENTION_SCRATCH_MAX - FAM_GEMM_TILE_BYTES, /* what it leaves of a thread's scratch */
     FAM_GEMM_WHOLE_ROWS = 256,             /* from so many rows on tiles are whole rows, */
-    FAM_GEMM_WHOLE_BYTES = 4 * 1024 * 1024, /* of a packed matrix up to so large */
+    FAM_GEMM_WHOLE_BYTES = 3 << 19,        /* of a packed matrix up to so large: a cache holds it from tile to tile */
     FAM_GEMM_PACK_COLUMNS = 16    /* that are packed together; panels begin at multiples of it */
 };
 
@@ -78,8 +78,7 @@ void fam_gemm_handle_free(void *handle);
 /* panels.c: how a matrix of K by N is cut into panels (width, count, plans, bytes of a panel). Not thread-safe (backend
  * lock). */
 fam_status fam_cpu_panels_cut(fam_cpu_gemm *gemm, fam_cpu_panels *panels, int64_t k, int64_t n, fam_error *error);
-/* All products that n rows with these panels need; `add`: also those that add to what is there. Not thread-safe (backend
- * lock). */
+/* Compiles all products that n rows with these panels need. Not thread-safe (backend lock). */
 fam_status fam_cpu_panels_compile(fam_cpu_gemm *gemm, const fam_cpu_panels *panels, int64_t n, fam_error *error);
 bool fam_cpu_panels_compiled(const fam_cpu_panels *panels, int64_t n);
 
@@ -94,8 +93,8 @@ int64_t fam_gemm_tile(int64_t n, int64_t index, int64_t *rows);
 int fam_gemm_enter(void);
 void fam_gemm_leave(int width);
 
-/* out [rows, N] float32, dense = (add: +=) in [rows, K] panel; `rows` a tile's, compiled. `room`: FAM_GEMM_WORK_BYTES of
- * this thread's scratch. False if oneDNN refuses. */
+/* out [rows, N] float32, dense = (add: +=) in [rows, K] panel; `rows` a tile's, compiled. `room`: FAM_GEMM_WORK_BYTES
+ * of this thread's scratch. False if oneDNN refuses. */
 bool fam_gemm_run(fam_cpu_gemm *gemm, const fam_gemm_plan *plan, void *handle, const void *in, int64_t rows, float *out,
                   bool add, void *room, int thread);
 

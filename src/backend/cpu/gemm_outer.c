@@ -1,7 +1,7 @@
 /*
  * backend/cpu/gemm_outer.c: sums of outer products, to += a^T b, by oneDNN: the gradient of a weight from dout and the
- * input, both as they lie, row by row. Nothing is turned around or packed: measured, oneDNN's general product takes them
- * at the speed of its packed one (float32 158 to 177 GFLOP/s a thread against 160 to 176, bfloat16 83 against 87).
+ * input, both as they lie, row by row. Nothing is turned around or packed: measured, oneDNN's general product takes
+ * them at the speed of its packed one (float32 158 to 177 GFLOP/s a thread against 160 to 176, bfloat16 83 against 87).
  */
 #include "backend/cpu/gemm_private.h"
 

@@ -55,8 +55,8 @@ dnnl_status_t fam_dnnl_describe(dnnl_primitive_desc_t *out, const fam_cpu_gemm *
 fam_status fam_tile_code_make(fam_cpu_gemm *gemm, fam_tile_code **out, const fam_product_shape *shape, bool own_weights,
                               fam_error *error);
 void fam_tile_code_free(fam_memory *memory, fam_tile_code *code);
-/* `weights`: an object that has its address already, or NULL with b, the address for the code's own object. `room`: scratch
- * of FAM_GEMM_WORK_BYTES. */
+/* `weights`: an object that has its address already, or NULL with b, the address for the code's own object. `room`:
+ * scratch of FAM_GEMM_WORK_BYTES. */
 bool fam_tile_code_run(fam_cpu_gemm *gemm, fam_tile_code *code, const void *in, dnnl_memory_t weights, const void *b,
                        void *out, void *room, int thread);
 

@@ -167,7 +167,8 @@ typedef struct gemm_group {
 /* Whether the job's items are tiles of whole rows, which need no scratch. */
 static bool takes_whole(const fam_matmul_job *job, int64_t n)
 {
-    return !job->activation_out && fam_gemm_takes_whole(atomic_load_explicit(&job->weight->panels, memory_order_acquire), n);
+    const fam_cpu_panels *panels = atomic_load_explicit(&job->weight->panels, memory_order_acquire);
+    return !job->activation_out && fam_gemm_takes_whole(panels, n);
 }
 
 /* One tile of rows, whole or by one panel of columns. */

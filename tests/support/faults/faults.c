@@ -75,7 +75,8 @@ static verdict judge(const char *name, bool late)
     if (!faults.armed || (faults.name && strcmp(faults.name, name) != 0))
         return PASS;
     long number = ++faults.count;
-    bool lasts = faults.kind == FAULTS_FOR_GOOD || faults.kind == FAULTS_SHORT || faults.kind == FAULTS_SHORT_THEN_ERROR;
+    bool lasts =
+        faults.kind == FAULTS_FOR_GOOD || faults.kind == FAULTS_SHORT || faults.kind == FAULTS_SHORT_THEN_ERROR;
     if (faults.kind == FAULTS_COUNT || number < faults.at || (number > faults.at && !lasts))
         return PASS;
     if (number == faults.at)
@@ -139,8 +140,8 @@ static bool fails(verdict v)
 WRAP_NOTED(int, fsync, true, -1, power_note_synced(fd), (int fd), fd)
 WRAP_NOTED(int, ftruncate, true, -1, power_note_written(fd), (int fd, off_t size), fd, size)
 WRAP(int, rename, true, -1, (const char *a, const char *b), a, b)
-WRAP_NOTED(int, renameat, true, -1, power_note_renamed(f, a, b, false),
-           (int f, const char *a, int g, const char *b), f, a, g, b)
+WRAP_NOTED(int, renameat, true, -1, power_note_renamed(f, a, b, false), (int f, const char *a, int g, const char *b), f,
+           a, g, b)
 WRAP_NOTED(int, renameat2, true, -1, power_note_renamed(f, a, b, h == RENAME_EXCHANGE),
            (int f, const char *a, int g, const char *b, unsigned h), f, a, g, b, h)
 WRAP_NOTED(int, mkdir, true, -1, power_note_made(AT_FDCWD, path), (const char *path, mode_t mode), path, mode)
@@ -155,7 +156,7 @@ WRAP(int, fstat, false, -1, (int fd, struct stat *st), fd, st)
 WRAP(int, fstatat, false, -1, (int f, const char *path, struct stat *st, int flags), f, path, st, flags)
 WRAP(int, fstatvfs, false, -1, (int fd, struct statvfs *st), fd, st)
 WRAP(DIR *, fdopendir, false, NULL, (int fd), fd)
-WRAP(struct dirent *, readdir, false, NULL, (DIR *stream), stream)
+WRAP(struct dirent *, readdir, false, NULL, (DIR * stream), stream)
 
 /* A descriptor that could not be closed is closed all the same. */
 int __real_close(int fd);
@@ -245,8 +246,8 @@ ssize_t __wrap_writev(int fd, const struct iovec *parts, int count)
     verdict v = judge("writev", false);
     if (fails(v))
         return -1;
-    ssize_t result = v == SHORT ? __real_write(fd, parts[0].iov_base, half(v, parts[0].iov_len))
-                                : __real_writev(fd, parts, count);
+    ssize_t result =
+        v == SHORT ? __real_write(fd, parts[0].iov_base, half(v, parts[0].iov_len)) : __real_writev(fd, parts, count);
     return fails_late(v) ? -1 : result;
 }
 

@@ -1,6 +1,6 @@
 /*
- * tests/support/faults/faults.h: makes one system call of the code under test fail, fall short, or be the last one of the
- * process. The linker puts these calls before the system's (--wrap) in test programs called test_NAME_faults; the
+ * tests/support/faults/faults.h: makes one system call of the code under test fail, fall short, or be the last one of
+ * the process. The linker puts these calls before the system's (--wrap) in test programs called test_NAME_faults; the
  * product's code knows nothing of it. Calls that libc makes itself are not seen. For one thread.
  */
 #ifndef TESTS_SUPPORT_FAULTS_H

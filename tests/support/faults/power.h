@@ -16,8 +16,9 @@ void power_note_made(int at, const char *path); /* a folder, as mkdirat makes it
 void power_note_renamed(int folder, const char *from, const char *to, bool exchanged);
 void power_note_synced(int fd);
 
-/* Spoils, below `root`, each file with unsynced data in one of several ways (or not), and undoes of each unsynced folder
- * the newest changes, some, all or none of them. Deletions are never undone. Two losses with one seed are the same. */
+/* Spoils, below `root`, each file with unsynced data in one of several ways (or not), and undoes of each unsynced
+ * folder the newest changes, some, all or none of them. Deletions are never undone. Two losses with one seed are the
+ * same. */
 void power_lose(const char *root, uint64_t seed);
 
 #endif
