@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/options.h"
 #include "train/trainer_private.h"
@@ -18,13 +17,6 @@ void fam_trainer_options_init_sized(fam_trainer_options *options, size_t size)
 {
     const fam_trainer_options defaults = {.threads = FAM_AUTO, .dtype = FAM_AUTO};
     fam_options_give(options, size, &defaults, sizeof defaults);
-}
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 static void say(const fam_trainer *t, fam_log_level level, const char *format, ...)
@@ -185,7 +177,7 @@ static fam_status open_all(fam_trainer *t, const char *recipe_path, fam_error *e
     FAM_TRY(fam_trainer_open_data(t, error));
     if (snapshot.folder)
         FAM_TRY(fam_trainer_restore(t, &snapshot, error));
-    t->saved_at = seconds_now();
+    t->saved_at = fam_seconds_now();
 done:
     fam_free(&t->memory, snapshot.folder);
     return status;
@@ -344,7 +336,7 @@ static void tell_records(fam_trainer *t)
 static bool save_is_due(const fam_trainer *t)
 {
     int64_t every = t->recipe->output.every, seconds = t->recipe->output.seconds;
-    return (every > 0 && t->step % every == 0) || (seconds > 0 && seconds_now() - t->saved_at >= (double)seconds) ||
+    return (every > 0 && t->step % every == 0) || (seconds > 0 && fam_seconds_now() - t->saved_at >= (double)seconds) ||
            fam_trainer_done(t);
 }
 
@@ -356,7 +348,7 @@ static fam_status save_if_due(fam_trainer *t, fam_step_metrics *m, fam_error *er
     if (!save_is_due(t))
         return FAM_OK;
     fam_status status = fam_trainer_save(t, &why);
-    t->saved_at = seconds_now();
+    t->saved_at = fam_seconds_now();
     m->saved = status == FAM_OK;
     if (status == FAM_OK)
         return FAM_OK;

@@ -4,6 +4,8 @@
 #ifndef FAM_TRAIN_TRAINER_PRIVATE_H
 #define FAM_TRAIN_TRAINER_PRIVATE_H
 
+#include <time.h>
+
 #include "data/source.h"
 #include "fam/train.h"
 #include "model/training.h"
@@ -135,6 +137,14 @@ const char *fam_trainer_weights_name(const fam_recipe *recipe);
 
 /* trainer_metrics.c */
 fam_status fam_trainer_log_step(fam_trainer *t, const fam_step_metrics *m, fam_error *error);
+
+/* Of a clock that only goes forward. */
+static inline double fam_seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
 
 static inline double fam_or_nan(double sum, double count)
 {

@@ -6,16 +6,8 @@
  */
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #include "train/trainer_private.h"
-
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* ---- buffers ------------------------------------------------------------------------------------------------------ */
 
@@ -323,7 +315,7 @@ static void advance(fam_trainer *t, const float *passed, fam_step_metrics *m)
 fam_status fam_trainer_update(fam_trainer *t, fam_step_metrics *m, fam_error *error)
 {
     fam_status status = FAM_OK;
-    double began = seconds_now();
+    double began = fam_seconds_now();
     sums s = {0};
     float *passed = NULL;
     *m = (fam_step_metrics){.gradient_norm = NAN};
@@ -345,7 +337,7 @@ fam_status fam_trainer_update(fam_trainer *t, fam_step_metrics *m, fam_error *er
     m->blocks = plan->blocks;
     m->tokens = plan->passes * plan->sequences * plan->tokens;
     advance(t, passed, m);
-    m->seconds = seconds_now() - began;
+    m->seconds = fam_seconds_now() - began;
 done:
     fam_free(&t->memory, passed);
     return status;
